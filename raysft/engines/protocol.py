@@ -1,0 +1,116 @@
+"""What stages see of a model: four small protocols. Stages never import a model's library.
+
+Every engine is synchronous here and safe to call from several threads; an engine that is asynchronous
+inside keeps many calls in flight. Every method takes an empty list and returns an empty result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which model answered: goes into `made_by` and manifests."""
+
+    model: str
+    revision: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a completion is sampled; `seed` makes it repeatable on one engine build."""
+
+    max_tokens: int = 256
+    temperature: float = 0.7
+    top_p: float = 0.9
+    repetition_penalty: float = 1.0
+    n: int = 1
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    json_schema: Mapping[str, Any] | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt: a conversation, rendered with the model's own chat template and a generation prompt."""
+
+    messages: tuple[Mapping[str, str], ...]
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One sampled text. `finish_reason`: "stop", or "length" for a text cut off at max_tokens."""
+
+    text: str
+    finish_reason: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The answer to one request: `n` outputs, or an error that is this request's own fault
+    (a prompt longer than the context, say). Faults of the engine raise `EngineError` instead."""
+
+    outputs: tuple[Output, ...] = ()
+    prompt_tokens: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """Negative log-likelihood of the assistant's tokens of one conversation, given all before them.
+
+    `nll` is a sum in nats over `tokens` tokens; perplexity = exp(nll / tokens). `error` is set, and
+    `tokens` is 0, where a conversation has nothing to score or does not fit the context.
+    """
+
+    nll: float
+    tokens: int
+    error: str | None = None
+
+
+class EngineError(RuntimeError):
+    """The engine itself failed (died, hung past its deadline, refused the connection)."""
+
+
+@runtime_checkable
+class LLM(Protocol):
+    identity: Identity
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion a request, in the same order."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    identity: Identity
+
+    def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[AnswerScore]:
+        """One score a conversation, in the same order."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    identity: Identity
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [len(texts), dimension], each row of unit length."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    identity: Identity
+
+    def classify(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [len(texts)], the probability of the positive class."""
+        ...

@@ -1,0 +1,116 @@
+"""Engines as a recipe names them: what to load, and what each copy of it needs from the cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raysft.stage import StrictModel
+
+EXECUTION_ONLY = {"execution_only": True}
+
+
+class Replicas(StrictModel):
+    """Bounds of an autoscaling pool of engine actors."""
+
+    min: int = Field(1, ge=1, description="actors kept alive while a segment runs")
+    max: int = Field(1, ge=1, description="actors it may grow to")
+
+
+class EngineSpec(StrictModel):
+    """What all engines have. Fields marked execution-only do not change a stage's fingerprint."""
+
+    model: str = Field(description="a folder, an s3:// folder, or a hub name")
+    revision: str = Field("", description="hub revision; a folder is known by its content instead")
+    replicas: Replicas = Field(Replicas(), json_schema_extra=EXECUTION_ONLY)
+    cpus: float = Field(1, gt=0, description="logical CPUs of one replica", json_schema_extra=EXECUTION_ONLY)
+    gpus: float = Field(
+        0, ge=0, description="GPUs of one replica, fractions too", json_schema_extra=EXECUTION_ONLY
+    )
+
+
+class VllmSpec(EngineSpec):
+    """A vLLM engine in its own actor (protocol: LLM)."""
+
+    kind: Literal["vllm"] = "vllm"
+    adapter: str | None = Field(None, description="folder of a LoRA adapter to generate with")
+    dtype: str = Field("auto", description="weights' type, as vLLM names it")
+    max_model_len: int | None = Field(None, description="context length in tokens; the model's own if unset")
+    max_num_seqs: int = Field(
+        256, ge=1, description="sequences decoded together", json_schema_extra=EXECUTION_ONLY
+    )
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, json_schema_extra=EXECUTION_ONLY)
+    kv_cache_gib: float | None = Field(
+        None,
+        gt=0,
+        description="size of the KV cache in GiB; vLLM's own guess if unset",
+        json_schema_extra=EXECUTION_ONLY,
+    )
+    tensor_parallel_size: int = Field(1, ge=1, json_schema_extra=EXECUTION_ONLY)
+    enforce_eager: bool = Field(
+        False, description="no CUDA graphs, no compilation", json_schema_extra=EXECUTION_ONLY
+    )
+    deadline_s: float = Field(
+        600,
+        gt=0,
+        description="one call's limit; then the engine is replaced",
+        json_schema_extra=EXECUTION_ONLY,
+    )
+
+
+class OpenAISpec(EngineSpec):
+    """Any server with OpenAI's chat completions (protocol: LLM)."""
+
+    kind: Literal["openai"] = "openai"
+    base_url: str = Field(
+        description="for example http://127.0.0.1:8000/v1", json_schema_extra=EXECUTION_ONLY
+    )
+    api_key_env: str = Field(
+        "OPENAI_API_KEY",
+        description="environment variable that holds the key",
+        json_schema_extra=EXECUTION_ONLY,
+    )
+    max_in_flight: int = Field(
+        64, ge=1, description="requests under way at once", json_schema_extra=EXECUTION_ONLY
+    )
+    retries: int = Field(
+        5,
+        ge=0,
+        description="of 429, 5xx and broken connections, with backoff",
+        json_schema_extra=EXECUTION_ONLY,
+    )
+    deadline_s: float = Field(600, gt=0, json_schema_extra=EXECUTION_ONLY)
+
+
+class SentenceTransformersSpec(EngineSpec):
+    """A sentence-transformers model (protocol: Embedder). `packaged:minilm` is the packaged MiniLM."""
+
+    kind: Literal["sentence_transformers"] = "sentence_transformers"
+    max_tokens: int = Field(256, ge=1, description="texts are cut to this many tokens")
+    batch_tokens: int = Field(
+        8192, ge=1, description="padded tokens of one forward pass", json_schema_extra=EXECUTION_ONLY
+    )
+
+
+class TransformersSpec(EngineSpec):
+    """A causal model that scores answers (protocol: Scorer)."""
+
+    kind: Literal["transformers"] = "transformers"
+    adapter: str | None = Field(None, description="folder of a LoRA adapter to score with")
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    max_tokens: int = Field(2048, ge=2, description="longer conversations are not scored, and say so")
+    batch_tokens: int = Field(
+        8192, ge=1, description="padded tokens of one forward pass", json_schema_extra=EXECUTION_ONLY
+    )
+
+
+Engine = Annotated[
+    VllmSpec | OpenAISpec | SentenceTransformersSpec | TransformersSpec, Field(discriminator="kind")
+]
+PROTOCOLS = {
+    "vllm": "llm",
+    "openai": "llm",
+    "sentence_transformers": "embedder",
+    "transformers": "scorer",
+}
