@@ -196,7 +196,7 @@ def apply_map(step: Map, table: pa.Table, config: Any, context: Context, writes:
     """Run a Map on the live rows of a table and put its result in place.
 
     For "columns" the result has the table's rows, in their order, with null in new columns of rows that
-    were not live. For "rows" it is the live rows' result alone.
+    were not live. For "rows" it is the live rows' result, followed by the rows that were not live.
 
     Raises:
         RowsLost: the function broke the contract of `Map`.
@@ -206,7 +206,8 @@ def apply_map(step: Map, table: pa.Table, config: Any, context: Context, writes:
     after = step.fn(before, config, context)
     if writes == "rows":
         count(before, after)
-        return after.combine_chunks()
+        gone_before = table.filter(pc.invert(mask))
+        return append_rows(after, gone_before) if len(gone_before) else after.combine_chunks()
     if not after["id"].combine_chunks().equals(before["id"].combine_chunks()):
         raise RowsLost(f"{context.stage}: a stage that writes columns must return the same ids in order")
     return _scatter(table, mask, after)
@@ -323,10 +324,15 @@ def run_local(
     fingerprint: str = "local",
     partitions: int = 3,
 ) -> pa.Table:
-    """The reference executor: one stage, in this process, on one table."""
+    """The reference executor: one stage, in this process, on one table.
+
+    A stage that writes rows starts from the live ones: those dropped earlier stay in its parent's shards.
+    """
     module = load(stage)
     context = Context(stage, fingerprint, seed, round)
     narrow: pa.Table | None = None
+    if module.WRITES == "rows":
+        table = table.filter(live_mask(table))
     for step in module.STEPS:
         if isinstance(step, Map):
             if narrow is not None:

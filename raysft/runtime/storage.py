@@ -1,0 +1,140 @@
+"""One storage root, a folder or any fsspec URI (`s3://bucket/prefix`), for everything a run writes.
+
+Objects are written whole and never changed in place. Nothing here relies on rename, on conditional
+writes or on listing being atomic; a reader knows an object by a record that names it (manifest.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An object that was written: its name within its folder, size in bytes and SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Storage:
+    """Reads and writes objects below a root by relative path ("stages/03-evolve-…/part.parquet").
+
+    Cheap to pickle: the file system is opened again where it is used.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root if "://" in root else str(Path(root).resolve())
+        self._open()
+
+    def _open(self) -> None:
+        options = {"use_listings_cache": False} if self.root.startswith(("s3://", "gs://")) else {}
+        self._fs, self._path = fsspec.core.url_to_fs(self.root, **options)
+        self._is_local = "file" in self._fs.protocol
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.root = state["root"]
+        self._open()
+
+    def full(self, path: str) -> str:
+        """The path as its file system names it."""
+        return f"{self._path.rstrip('/')}/{path}" if path else self._path
+
+    def uri(self, path: str = "") -> str:
+        """The path as a user would type it."""
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def write_bytes(self, path: str, data: bytes) -> Blob:
+        """Write an object whole; on a folder through a temporary name, so that no reader sees a part."""
+        full = self.full(path)
+        if self._is_local:
+            Path(full).parent.mkdir(parents=True, exist_ok=True)
+            temporary = f"{full}.{uuid.uuid4().hex}.tmp"
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, full)
+        else:
+            self._fs.pipe_file(full, data)
+        return Blob(path.rsplit("/", 1)[-1], len(data), hashlib.sha256(data).hexdigest())
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole object; `FileNotFoundError` where there is none."""
+        return self._fs.cat_file(self.full(path))
+
+    def exists(self, path: str) -> bool:
+        return self._fs.exists(self.full(path))
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names directly below a folder; empty where there is no such folder."""
+        try:
+            entries = self._fs.ls(self.full(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        names = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+        return sorted(name for name in names if name and not name.endswith(".tmp"))
+
+    def remove(self, path: str) -> None:
+        """Delete an object or a folder with all that is in it."""
+        self._fs.rm(self.full(path), recursive=True)
+
+    def write_json(self, path: str, value: Any) -> Blob:
+        return self.write_bytes(path, json.dumps(value, ensure_ascii=False, sort_keys=True).encode())
+
+    def read_json(self, path: str) -> Any:
+        return json.loads(self.read_bytes(path))
+
+    def write_table(self, path: str, table: pa.Table) -> Blob:
+        """Write a table as one Parquet object (zstd)."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        return self.write_bytes(path, sink.getvalue())
+
+    def read_table(
+        self, path: str, columns: list[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> pa.Table:
+        """Rows [start, stop) of a Parquet object; of columns it does not have, none are returned."""
+        with self._fs.open(self.full(path), "rb") as handle:
+            file = pq.ParquetFile(handle)
+            have = file.schema_arrow.names
+            wanted = have if columns is None else [c for c in columns if c in have]
+            total = file.metadata.num_rows
+            stop = total if stop is None else min(stop, total)
+            groups, first, offset = [], None, 0
+            for g in range(file.metadata.num_row_groups):
+                rows = file.metadata.row_group(g).num_rows
+                if offset < stop and offset + rows > start:
+                    first = offset if first is None else first
+                    groups.append(g)
+                offset += rows
+            table = file.read_row_groups(groups, columns=wanted)
+        return table.slice(start - (first or 0), stop - start).combine_chunks()
+
+    def download(self, folder: str, target: Path) -> Path:
+        """Copy a folder's objects to a local folder and return it."""
+        target.mkdir(parents=True, exist_ok=True)
+        self._fs.get(self.full(folder).rstrip("/") + "/", str(target) + "/", recursive=True)
+        return target
+
+    def upload(self, source: Path, folder: str) -> None:
+        """Copy a local folder's files below a folder here."""
+        for file in sorted(p for p in source.rglob("*") if p.is_file()):
+            self.write_bytes(f"{folder}/{file.relative_to(source).as_posix()}", file.read_bytes())
