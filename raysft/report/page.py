@@ -1,0 +1,298 @@
+"""The report of a run: one HTML page that needs nothing but itself (no script, no font, no network).
+
+Everything that a model or a source wrote is data: autoescaped, never rendered as a template, its
+invisible characters spelled out and long texts cut with a note of what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from raysft.report import figures, untrusted
+from raysft.report.charts import Mark, curve, histogram
+from raysft.report.view import (
+    DropExample,
+    RunView,
+    count_of,
+    dropped_rows,
+    is_acquire,
+    models,
+    rows_out,
+    rule_counts,
+    totals,
+)
+from raysft.sample import SCHEMA
+
+MESSAGE_CHARACTERS = 1200
+MESSAGES_SHOWN = 6
+EXAMPLES_PER_RULE = 3
+SAMPLES_PER_LANGUAGE = 3
+FIRST_LANGUAGES = ("en", "zh")
+
+
+def render(view: RunView) -> str:
+    """The page. It can be encoded in UTF-8 whatever the rows hold."""
+    page = _template().render(
+        view=view,
+        run=untrusted.one_line(view.run),
+        totals=totals(view),
+        facts=_facts(view),
+        stages=_stages(view),
+        rules=_rules(view),
+        lengths=_lengths(view.length_histograms),
+        training=_training(view.training) if view.training else None,
+        samples=_samples(view.kept_examples),
+        times=_times(view.seconds),
+        models=models(view),
+        recipe=untrusted.visible(yaml.safe_dump(dict(view.recipe), allow_unicode=True, sort_keys=False)),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _template() -> Template:
+    """The page's template; an undefined name in it is an error."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": figures.number,
+        "percent": figures.percent,
+        "duration": figures.duration,
+        "language": figures.language,
+        "one_line": untrusted.one_line,
+    }
+    return environment.get_template("page.html.jinja")
+
+
+def _facts(view: RunView) -> list[str]:
+    """What stands under the title: when, how long, how much of it for starting engines."""
+    created = max((str(m.get("created") or "") for m in view.manifests), default="")
+    facts = [f"last stage sealed {created[:16].replace('T', ' ')}"] if created else []
+    if view.seconds:
+        facts.append(figures.duration(sum(view.seconds.values())))
+        facts.append(f"{figures.percent(view.engine_start_share)} of it starting engines")
+    return [untrusted.one_line(fact) for fact in facts]
+
+
+def _stages(view: RunView) -> list[dict[str, Any]]:
+    """The funnel's rows. The bars share one scale: the rows of the largest stage."""
+    names = [m["stage"] for m in view.manifests]
+    widest = max((count_of(m, "rows_in", "made_kept", "made_dropped") for m in view.manifests), default=0)
+    found = []
+    for manifest in view.manifests:
+        parts = {
+            "passed": count_of(manifest, "passed"),
+            "made": count_of(manifest, "made_kept"),
+            "dropped": dropped_rows(manifest),
+            "quarantined": count_of(manifest, "quarantined"),
+            "consumed": count_of(manifest, "consumed"),
+        }
+        found.append(
+            {
+                "name": untrusted.one_line(manifest["stage"]),
+                "round": manifest.get("round") if names.count(manifest["stage"]) > 1 else None,
+                "folder": untrusted.one_line(manifest["folder"]),
+                "rows_in": count_of(manifest, "rows_in"),
+                "made": count_of(manifest, "made_kept", "made_dropped"),
+                "dropped": parts["dropped"],
+                "quarantined": parts["quarantined"],
+                "out": rows_out(manifest),
+                "seconds": manifest.get("seconds"),
+                "bar": [(kind, n, 100 * n / widest) for kind, n in parts.items() if n],
+            }
+        )
+    return found
+
+
+def _rules(view: RunView) -> list[dict[str, Any]]:
+    """Stages that took rows out, each with its rules, their counts and a few examples."""
+    counts = rule_counts(view)
+    most = max((c.rows for c in counts), default=1)
+    by_rule: dict[tuple[str, str], list[DropExample]] = {}
+    for example in view.drops:
+        by_rule.setdefault((example.stage, example.rule), []).append(example)
+    stages: dict[str, dict[str, Any]] = {}
+    for rule in counts:
+        stage = stages.setdefault(
+            rule.stage,
+            {
+                "name": untrusted.one_line(rule.stage),
+                "rows": 0,
+                "rules": [],
+                "is_quarantine": rule.is_quarantine,
+            },
+        )
+        stage["rows"] += rule.rows
+        examples = by_rule.get((rule.stage, rule.rule), [])[:EXAMPLES_PER_RULE]
+        stage["rules"].append(
+            {
+                "name": untrusted.one_line(rule.rule),
+                "rows": rule.rows,
+                "width": 100 * rule.rows / most,
+                "examples": [_example(e) for e in examples],
+            }
+        )
+    return list(stages.values())
+
+
+def _example(example: DropExample) -> dict[str, Any]:
+    turns, more = _turns(example.messages)
+    return {
+        "id": untrusted.one_line(example.id, 40),
+        "op": untrusted.one_line(example.op or "", 60),
+        "detail": untrusted.one_line(example.detail or "", 400),
+        "turns": turns,
+        "more_turns": more,
+        "raw": _text(example.raw) if example.raw else None,
+    }
+
+
+def _text(text: object) -> dict[str, Any]:
+    shown, missing = untrusted.cut(text, MESSAGE_CHARACTERS)
+    return {"text": shown, "missing": missing}
+
+
+def _turns(messages: Sequence[Mapping[str, Any]] | None) -> tuple[list[dict[str, Any]], int]:
+    """The first turns of a conversation as role and cut text, and how many are left off."""
+    turns = messages or []
+    shown = [
+        {"role": untrusted.one_line(m.get("role") or "no role", 30), **_text(m.get("content") or "")}
+        for m in turns[:MESSAGES_SHOWN]
+    ]
+    return shown, len(turns) - len(shown)
+
+
+def _lengths(histograms: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """One histogram for each language and part, all on one x axis."""
+    longest = max((max(values) for values in histograms.values() if values), default=0)
+    found = []
+    for key, values in histograms.items():
+        if not values:
+            continue
+        code, _, part = key.partition("/")
+        name = untrusted.one_line(f"{figures.language(code)}{', ' if part else ''}{part}", 60)
+        ordered = sorted(values)
+        found.append(
+            {
+                "name": name,
+                "rows": len(ordered),
+                "median": ordered[len(ordered) // 2],
+                "p95": ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)],
+                "longest": ordered[-1],
+                "svg": histogram(ordered, longest, f"Lengths: {name}", "characters", "rows"),
+            }
+        )
+    return found
+
+
+def _training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses, curves and the other numbers of the training run, as far as they are there."""
+    before, after = training.get("loss_before"), training.get("loss_after")
+    facts = [
+        ("trainable parameters", figures.number(training.get("trainable_parameters"))),
+        ("tokens", figures.number(training.get("tokens"))),
+        ("steps", figures.number(training.get("steps"))),
+        ("time", figures.duration(training.get("seconds"))),
+    ]
+    if training.get("tokens") and training.get("seconds"):
+        facts.append(("tokens a second", figures.number(training["tokens"] / training["seconds"])))
+    return {
+        "before": before,
+        "after": after,
+        "perplexity": (training.get("perplexity_before"), training.get("perplexity_after")),
+        "facts": [(name, value) for name, value in facts if value != figures.NOTHING],
+        "curves": _curves(training, before, after),
+        "groups": _groups(training.get("by_group") or {}),
+    }
+
+
+def _curves(training: Mapping[str, Any], before: float | None, after: float | None) -> list[dict[str, Any]]:
+    """The training loss with the held-out losses at its ends, and the throughput, over the steps."""
+    history = training.get("history") or []
+    loss = _series(history, "loss")
+    marks = []
+    if before is not None and after is not None:
+        last = history[-1]["step"] if history else training.get("steps") or 1
+        marks = [
+            Mark(0, before, f"held-out, before: {before:.3f}"),
+            Mark(last, after, f"held-out, after: {after:.3f}"),
+        ]
+    speed = _series(history, "tokens_per_s")
+    charts = [
+        ("Loss", curve(loss, "Loss over the steps", "optimizer step", "nats per token", marks=marks)),
+        ("Throughput", curve(speed, "Throughput", "optimizer step", "tokens per second", from_zero=True)),
+    ]
+    return [{"name": name, "svg": svg} for name, svg in charts if svg != Markup("")]
+
+
+def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(float(h["step"]), float(h[name])) for h in history if h.get(name) is not None]
+
+
+def _groups(by_group: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Numbers by group as one table; a kind of groups (language, task) becomes "kind: group"."""
+    flat: dict[str, Mapping[str, Any]] = {}
+    for name, value in by_group.items():
+        if value and all(isinstance(v, Mapping) for v in value.values()):
+            flat |= {f"{name}: {group}": numbers for group, numbers in value.items()}
+        else:
+            flat[name] = value
+    columns = list(dict.fromkeys(column for numbers in flat.values() for column in numbers))
+    if not columns:
+        return None
+    rows = [(untrusted.one_line(g, 60), [_figure(n.get(c)) for c in columns]) for g, n in flat.items()]
+    return {"columns": [untrusted.one_line(c.replace("_", " "), 60) for c in columns], "rows": rows}
+
+
+def _figure(value: Any) -> str:
+    """A count with separators, a measurement with three decimals, anything else as a short text."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return figures.number(value)
+    if isinstance(value, float):
+        return figures.number(value, 0 if abs(value) >= 1000 else 3)
+    return untrusted.one_line(value, 60)
+
+
+def _samples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A few kept rows of each language, English and Chinese first."""
+    by_language: dict[str, list[Mapping[str, Any]]] = {code: [] for code in FIRST_LANGUAGES}
+    for row in rows:
+        by_language.setdefault(str(row.get("lang") or ""), []).append(row)
+    chosen = [row for group in by_language.values() for row in group[:SAMPLES_PER_LANGUAGE]]
+    found = []
+    for row in chosen:
+        turns, more = _turns(row.get("messages"))
+        made_by, source = row.get("made_by") or {}, row.get("source") or {}
+        model, uri = made_by.get("model"), source.get("uri")
+        about = [row.get("task"), row.get("op"), model and f"by {model}", uri and f"from {uri}"]
+        scores = [(n, v) for n, v in row.items() if n not in SCHEMA.names and isinstance(v, int | float | str)]
+        found.append(
+            {
+                "id": untrusted.one_line(row.get("id") or "", 40),
+                "lang": untrusted.one_line(row.get("lang") or "", 12),
+                "about": [untrusted.one_line(a, 80) for a in about if a],
+                "scores": [(untrusted.one_line(n, 40), _figure(v)) for n, v in scores],
+                "turns": turns,
+                "more_turns": more,
+            }
+        )
+    return found
+
+
+def _times(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """Stage, its seconds, and its bar's width in per cent of the slowest."""
+    slowest = max(seconds.values(), default=0) or 1
+    return [(untrusted.one_line(stage), s, 100 * s / slowest) for stage, s in seconds.items()]
