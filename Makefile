@@ -1,0 +1,68 @@
+# `make` lists the targets. Python for the virtual environment: PYTHON=python3.12 make setup
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINS := requirements/torch.txt requirements/cpu.txt requirements/dev.txt
+# named after what was installed, so that a changed pin installs again and an unchanged one does nothing
+STAMP := $(VENV)/.installed-$(shell cat $(PINS) pyproject.toml | cksum | tr ' ' '-')
+PYTEST ?= --durations=15
+
+.PHONY: help setup demo test lint types format bench up down clean
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the pinned dependencies and the command .venv/bin/raysft
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "raysft needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "setup: $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@rm -f $(VENV)/.installed-*
+	@echo "setup: torch"
+	@$(PIP) -r requirements/torch.txt
+	@echo "setup: $$(cat requirements/cpu.txt requirements/dev.txt | grep -c ==) pinned packages"
+	@$(PIP) --no-deps -r requirements/cpu.txt -r requirements/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "setup: done, $(BIN)/raysft"
+
+demo: setup ## run the whole flow on this machine's CPU: jobs/recipes/demo.yaml
+	@$(BIN)/raysft run jobs/recipes/demo.yaml
+
+test: lint types ## lint, types and all tests
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup ## ruff: rules and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format" >&2; exit 1; }
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+format: setup ## let ruff format and fix what it can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: setup ## run one benchmark against its peers: make bench NAME=generate [ARGS="--rounds 3"]
+	@test -n "$(NAME)" || { echo "NAME is missing; there are:" \
+	  $$(grep -l '^BENCHMARK = ' benchmarks/*.py | xargs -n1 basename -s .py) >&2; exit 2; }
+	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+up: setup ## start a local Ray with token authentication, for `ray job submit`
+	@$(BIN)/python -m cluster.mini_cluster up
+
+down: ## end the Ray that `make up` started, and no other
+	@test ! -e .ray/cluster.json || $(BIN)/python -m cluster.mini_cluster down
+
+clean: ## remove caches and build outputs; runs and .venv stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis benchmarks/.venvs
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
