@@ -19,11 +19,12 @@ CJK_CHARACTER = re.compile(f"[{_CJK}]")
 _TOKEN = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 
 # Function words alone make no instruction. Short on purpose: question words ("how", 什么) are not in it.
-STOP_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a an the and or but if then so of to in on at by for with from as is are was were be been being am do "
     "does did have has had will would can could may might shall should must not no it its this that these "
-    "those there here i you he she we they me him her us them my your his our their".split()
+    "those there here i you he she we they me him her us them my your his our their"
 )
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 STOP_CHARACTERS = frozenset("的了是在和与或及也都就很我你他她它们这那有不吗呢吧啊呀嘛么着过得地之其而")
 
 
@@ -76,4 +77,5 @@ def contains_word(text: str, word: str) -> bool:
     """Whether `word` stands in the text, whatever its case: as whole words, or anywhere if it is CJK."""
     if cjk_count(word):
         return word in text
-    return re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) is not None
+    letter = f"[^\\W{_CJK}]"
+    return re.search(rf"(?<!{letter}){re.escape(word)}(?!{letter})", text, re.IGNORECASE) is not None
