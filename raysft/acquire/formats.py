@@ -1,0 +1,364 @@
+"""Raw record → conversations: the five layouts that instruction data comes in, and how to tell them apart.
+
+    messages           [{role, content}, …] (OpenAI), bare or under `messages`, `conversation` or
+                       `conversations`; `tool_calls` become JSON text
+    sharegpt           `conversations`: [{from, value}, …], `system` beside it
+    alpaca             `instruction`, `input`, `output` (also `context`, `response`), `history`, `system`
+    prompt_completion  a pair of `PAIRS`, each side a text or a list of messages, `system` beside it
+    seed_tasks         Self-Instruct: `instruction`, `instances` [{input, output}, …], `is_classification`
+
+Everywhere: a blank system turn is left out; `tools` beside a conversation join its system turn as they
+are (JSON), for an assistant that calls tools nobody described would teach inventing them; turns are
+never merged, reordered or cut. What cannot be read raises `Unreadable` with one of the reasons
+missing_field, wrong_type, empty_conversation, unknown_role, no_user_turn, blank_content, lone_surrogate.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Format = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "seed_tasks"]
+Turns = list[dict[str, str]]
+
+ROLE_OF = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+CONVERSATION_KEYS = ("messages", "conversation", "conversations")
+PAIRS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("query", "response"),
+)
+ANSWER_KEYS = ("output", "response")
+INPUT_KEYS = ("input", "context")
+# How Self-Instruct's and Alpaca's files write "no input".
+NO_INPUT = ("<noinput>", "noinput")
+# Columns of a row that are taken over, under the name of the sample's column.
+LABEL_KEYS = {
+    "task": ("task", "category"),
+    "domain": ("domain",),
+    "lang": ("lang", "language"),
+    "licence": ("licence", "license"),
+}
+
+
+class Unreadable(ValueError):
+    """A row that no conversation can be made of; the text is the reason to write down."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation of a row, and the labels that its layout implies."""
+
+    messages: Turns
+    task: str | None = None
+
+
+def detect(values: Iterable[Any]) -> Format | None:
+    """The format of the first row that has one; None if there is no row that is an object.
+
+    Raises:
+        ValueError: there are objects, and none fits; names the keys seen and the formats known.
+    """
+    seen: dict[str, None] = {}
+    for value in values:
+        found = _format_of(value)
+        if found is not None:
+            return found
+        if isinstance(value, Mapping):
+            seen.update(dict.fromkeys(map(str, value)))
+    if not seen:
+        return None
+    known = "; ".join(f"{name}: {keys}" for name, keys in EXPECTED.items())
+    raise ValueError(f"no known format has the keys {list(seen)[:20]}; known formats: {known}")
+
+
+EXPECTED: dict[Format, str] = {
+    "messages": "messages or conversation [{role, content}]",
+    "sharegpt": "conversations [{from, value}]",
+    "alpaca": "instruction, output",
+    "prompt_completion": " or ".join(", ".join(pair) for pair in PAIRS),
+    "seed_tasks": "instruction, instances",
+}
+
+
+def _format_of(value: Any) -> Format | None:
+    if isinstance(value, list):
+        return "messages" if value and all(isinstance(m, Mapping) and "role" in m for m in value) else None
+    if not isinstance(value, Mapping):
+        return None
+    for key in CONVERSATION_KEYS:
+        turns = _unpacked(value.get(key))
+        if isinstance(turns, list) and turns and isinstance(turns[0], Mapping):
+            if "from" in turns[0]:
+                return "sharegpt"
+            if "role" in turns[0]:
+                return "messages"
+    if "instruction" in value and "instances" in value:
+        return "seed_tasks"
+    if "instruction" in value and any(key in value for key in ANSWER_KEYS):
+        return "alpaca"
+    if any(prompt in value and completion in value for prompt, completion in PAIRS):
+        return "prompt_completion"
+    return None
+
+
+def convert(value: Any, format: Format) -> list[Example]:
+    """The conversations of one row: one, but for a seed task with several instances.
+
+    Raises:
+        Unreadable: nothing can be made of the row.
+    """
+    if format == "messages" and isinstance(value, list):
+        value = {"messages": value}
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"wrong_type: the row is {_named(value)}, not an object")
+    examples = CONVERTERS[format](value)
+    for example in examples:
+        _check(example.messages)
+    return examples
+
+
+def labels(value: Any) -> dict[str, str]:
+    """`task`, `domain`, `lang` and `licence`, as far as the row itself names them in non-blank text."""
+    found: dict[str, str] = {}
+    if isinstance(value, Mapping):
+        for name, keys in LABEL_KEYS.items():
+            texts = [value[key].strip() for key in keys if isinstance(value.get(key), str)]
+            label = next((text for text in texts if text and _is_utf8(text)), None)
+            if label is not None and name == "lang":
+                label = _language_code(label)
+            if label is not None:
+                found[name] = label
+    return found
+
+
+def _language_code(text: str) -> str | None:
+    """ "zh" of "zh", "zh-CN" or "ZH_hans"; None for anything that is no such tag ("Chinese")."""
+    found = re.fullmatch(r"([A-Za-z]{2})([-_][A-Za-z0-9-_]+)?", text)
+    return found[1].lower() if found else None
+
+
+def _messages(row: Mapping[str, Any]) -> list[Example]:
+    return [Example(_with_system(row, _turns(*_conversation(row), "role", "content")))]
+
+
+def _sharegpt(row: Mapping[str, Any]) -> list[Example]:
+    return [Example(_with_system(row, _turns(*_conversation(row), "from", "value")))]
+
+
+def _alpaca(row: Mapping[str, Any]) -> list[Example]:
+    if "instruction" not in row:
+        raise Unreadable("missing_field: instruction")
+    answer = next((key for key in ANSWER_KEYS if key in row), None)
+    if answer is None:
+        raise Unreadable(f"missing_field: {' or '.join(ANSWER_KEYS)}")
+    given = next((key for key in INPUT_KEYS if row.get(key) is not None), None)
+    turns = _history(row.get("history"))
+    user = _asked(_text(row["instruction"], "instruction"), _text(row[given], given) if given else "")
+    turns += [
+        {"role": "user", "content": user},
+        {"role": "assistant", "content": _text(row[answer], answer)},
+    ]
+    return [Example(_with_system(row, turns))]
+
+
+def _history(value: Any) -> Turns:
+    pairs = _unpacked(value)
+    if pairs is None or pairs == "":
+        return []
+    if not isinstance(pairs, list) or not all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
+        raise Unreadable("wrong_type: history is not a list of [question, answer] pairs")
+    turns: Turns = []
+    for i, (question, answer) in enumerate(pairs):
+        turns.append({"role": "user", "content": _text(question, f"history[{i}][0]")})
+        turns.append({"role": "assistant", "content": _text(answer, f"history[{i}][1]")})
+    return turns
+
+
+def _prompt_completion(row: Mapping[str, Any]) -> list[Example]:
+    pair = next((p for p in PAIRS if p[0] in row and p[1] in row), None)
+    if pair is None:
+        begun = [p for p in PAIRS if p[0] in row or p[1] in row] or list(PAIRS)
+        lacking = dict.fromkeys(key for p in begun for key in p if key not in row)
+        raise Unreadable(f"missing_field: {' or '.join(lacking)}")
+    turns = _side(row[pair[0]], pair[0], "user") + _side(row[pair[1]], pair[1], "assistant")
+    return [Example(_with_system(row, turns))]
+
+
+def _side(value: Any, name: str, role: str) -> Turns:
+    if isinstance(value, list):
+        return _turns(value, name, "role", "content")
+    return [{"role": role, "content": _text(value, name)}]
+
+
+def _seed_tasks(row: Mapping[str, Any]) -> list[Example]:
+    for key in ("instruction", "instances"):
+        if key not in row:
+            raise Unreadable(f"missing_field: {key}")
+    instances = _unpacked(row["instances"])
+    if not isinstance(instances, list):
+        raise Unreadable(f"wrong_type: instances is {_named(instances)}, not a list")
+    if not instances:
+        raise Unreadable("empty_conversation: the task has no instance")
+    instruction = _text(row["instruction"], "instruction")
+    task = "classification" if row.get("is_classification") is True else "generation"
+    examples = []
+    for i, instance in enumerate(instances):
+        where = f"instances[{i}]"
+        if not isinstance(instance, Mapping):
+            raise Unreadable(f"wrong_type: {where} is {_named(instance)}, not an object")
+        if "output" not in instance:
+            raise Unreadable(f"missing_field: {where}.output")
+        user = _asked(instruction, _text(instance.get("input") or "", f"{where}.input"))
+        answer = _text(instance["output"], f"{where}.output")
+        turns = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
+        examples.append(Example(turns, task))
+    return examples
+
+
+CONVERTERS: dict[Format, Callable[[Mapping[str, Any]], list[Example]]] = {
+    "messages": _messages,
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca,
+    "prompt_completion": _prompt_completion,
+    "seed_tasks": _seed_tasks,
+}
+
+
+def _asked(instruction: str, given: str) -> str:
+    """An instruction and its input as one user turn."""
+    parts = [instruction.strip()]
+    if given.strip().lower() not in NO_INPUT:
+        parts.append(given.strip())
+    return "\n\n".join(part for part in parts if part)
+
+
+def _conversation(row: Mapping[str, Any]) -> tuple[list[Any], str]:
+    key = next((k for k in CONVERSATION_KEYS if k in row), None)
+    if key is None:
+        raise Unreadable(f"missing_field: {' or '.join(CONVERSATION_KEYS)}")
+    turns = _unpacked(row[key])
+    if not isinstance(turns, list):
+        raise Unreadable(f"wrong_type: {key} is {_named(turns)}, not a list")
+    if not turns:
+        raise Unreadable(f"empty_conversation: {key} has no turn")
+    return turns, key
+
+
+def _turns(turns: Sequence[Any], where: str, role_key: str, text_key: str) -> Turns:
+    converted: Turns = []
+    for i, turn in enumerate(turns):
+        place = f"{where}[{i}]"
+        if not isinstance(turn, Mapping):
+            raise Unreadable(f"wrong_type: {place} is {_named(turn)}, not an object")
+        if role_key not in turn:
+            raise Unreadable(f"missing_field: {place}.{role_key}")
+        name = turn[role_key]
+        role = ROLE_OF.get(name) if isinstance(name, str) else None
+        if role is None:
+            raise Unreadable(f"unknown_role: {place}.{role_key} is {name!r}; known: {', '.join(ROLE_OF)}")
+        calls = _unpacked(turn.get("tool_calls"))
+        if text_key not in turn and not calls:
+            raise Unreadable(f"missing_field: {place}.{text_key}")
+        content = _content(turn.get(text_key), f"{place}.{text_key}", has_calls=bool(calls))
+        if calls:
+            content = "\n".join(filter(None, [content, json.dumps(calls, ensure_ascii=False)]))
+        converted.append({"role": role, "content": content})
+    return converted
+
+
+def _content(value: Any, where: str, has_calls: bool) -> str:
+    """The text of a turn: a string, or a list of text parts, or nothing beside tool calls."""
+    if value is None and has_calls:
+        return ""
+    if not isinstance(value, list):
+        return _text(value, where)
+    texts = []
+    for i, part in enumerate(value):
+        if not isinstance(part, Mapping) or part.get("type") != "text":
+            kind = part.get("type") if isinstance(part, Mapping) else part
+            raise Unreadable(f"wrong_type: {where}[{i}] is {kind!r}, not a part of type 'text'")
+        key = "text" if "text" in part else "value"
+        texts.append(_text(part.get(key), f"{where}[{i}].{key}"))
+    return "".join(texts)
+
+
+def _with_system(row: Mapping[str, Any], turns: Turns) -> Turns:
+    """The turns with the row's own `system` and `tools` in the first, system, turn."""
+    parts = []
+    if turns and turns[0]["role"] == "system":
+        parts, turns = [turns[0]["content"]], turns[1:]
+    elif row.get("system") is not None:
+        parts = [_text(row["system"], "system")]
+    tools = _unpacked(row.get("tools"))
+    if tools:
+        parts.append(tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False))
+    system = "\n\n".join(part for part in parts if part.strip())
+    return [{"role": "system", "content": system}, *turns] if system else turns
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"wrong_type: {where} is {_named(value)}, not text")
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    """A list or object that a CSV cell or Parquet column holds as JSON text; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _named(value: Any) -> str:
+    """The JSON name of a value's type, for people."""
+    for types, name in (
+        (type(None), "null"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        (str, "text"),
+        (Mapping, "an object"),
+        ((list, tuple), "a list"),
+    ):
+        if isinstance(value, types):
+            return name
+    return f"a {type(value).__name__}"
+
+
+def _check(messages: Turns) -> None:
+    """Raise `Unreadable` for a conversation that no sample can be made of."""
+    for i, message in enumerate(messages):
+        if not message["content"].strip():
+            raise Unreadable(f"blank_content: turn {i} ({message['role']}) has no text")
+    if not any(message["role"] == "user" for message in messages):
+        roles = ", ".join(message["role"] for message in messages)
+        raise Unreadable(f"no_user_turn: the roles are {roles or 'none'}")
+    if not all(_is_utf8(message["content"]) for message in messages):
+        raise Unreadable("lone_surrogate: a turn holds half of a surrogate pair")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
