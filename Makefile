@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PINS := requirements/torch.txt requirements/cpu.txt requirements/dev.txt
 # named after what was installed, so that a changed pin installs again and an unchanged one does nothing
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) pyproject.toml | cksum | tr ' ' '-')
