@@ -1,0 +1,153 @@
+"""What a training run is: model, method, schedule, batch and the cluster's share of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from raysft.stage import StrictModel
+
+EXECUTION_ONLY: dict[str, Any] = {"execution_only": True}
+VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
+
+class ScratchConfig(StrictModel):
+    """A small language model made from nothing: a Llama, and a tokenizer trained on the run's own data.
+
+    The defaults give 3.4M parameters, what two cores can train in minutes.
+    """
+
+    architecture: Literal["llama"] = "llama"
+    vocab_size: int = Field(4096, ge=300, description="tokens at most, the 256 bytes included")
+    hidden_size: int = Field(192, ge=32)
+    intermediate_size: int = Field(576, ge=32)
+    layers: int = Field(6, ge=1)
+    heads: int = Field(3, ge=1, description="attention heads; hidden_size / heads is the head size")
+    kv_heads: int = Field(1, ge=1, description="key/value heads; heads must be a multiple of it")
+    context: int = Field(1024, ge=16, description="longest sequence in tokens")
+    tie_embeddings: bool = Field(True, description="input and output embeddings share their weights")
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        problems = []
+        if self.hidden_size % self.heads:
+            problems.append(f"hidden_size ({self.hidden_size}) must be divisible by heads ({self.heads})")
+        elif self.hidden_size // self.heads not in VLLM_CPU_HEAD_SIZES:
+            problems.append(
+                f"hidden_size / heads is {self.hidden_size // self.heads}; "
+                f"vLLM serves head sizes {VLLM_CPU_HEAD_SIZES} only"
+            )
+        if self.heads % self.kv_heads:
+            problems.append(f"heads ({self.heads}) must be divisible by kv_heads ({self.kv_heads})")
+        _refuse(problems)
+        return self
+
+
+class Full(StrictModel):
+    """Every weight is trained."""
+
+    kind: Literal["full"] = "full"
+
+
+class Lora(StrictModel):
+    """Low-rank adapters beside frozen weights (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
+
+    kind: Literal["lora"] = "lora"
+    r: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32, gt=0, description="the update is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the adapter's input, in training only")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description='names of linear layers, or all of them but the output layer: "all-linear"'
+    )
+
+
+Method = Annotated[Full | Lora, Field(discriminator="kind")]
+
+
+class TrainConfig(StrictModel):
+    """A training run. Fields marked execution-only do not change what is learnt."""
+
+    model: str | None = Field(None, description="a folder, an s3:// folder, or a hub name")
+    init: Literal["pretrained", "scratch"] = "pretrained"
+    scratch: ScratchConfig | None = Field(None, description="the model to make, with init: scratch")
+    method: Method = Full()
+
+    epochs: float = Field(1.0, gt=0, description="passes over the training rows; 0.5 is half of one")
+    max_steps: int | None = Field(None, ge=1, description="ends the run earlier than `epochs` would")
+    learning_rate: float = Field(2e-4, gt=0, description="at the top of the schedule")
+    warmup_ratio: float = Field(0.03, ge=0, le=1, description="share of the steps that lead up to it")
+    schedule: Literal["cosine", "constant", "linear"] = Field("cosine", description="after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="of matrices only, never of norms and biases")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this L2 norm")
+
+    context_length: int = Field(1024, ge=16, description="tokens of a row; longer samples are left out")
+    packed: bool = Field(True, description="several samples a row, which do not see each other")
+    rows_per_micro_batch: int = Field(1, ge=1, description="rows of one forward pass on one worker")
+    tokens_per_step: int | None = Field(
+        None, ge=1, description="tokens of a step over all workers; rows are derived from it"
+    )
+    micro_batches_per_step: int | None = Field(
+        None, ge=1, description="or: micro-batches of a step over all workers; 8 if neither is set"
+    )
+
+    eval_fraction: float = Field(0.05, ge=0, lt=1, description="share of samples held out")
+    eval_max_rows: int = Field(512, ge=0, description="held-out samples at most; the rest is trained on")
+    seed: int = Field(0, description="of the split, the order, the packing, dropout and new weights")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "auto", description="of the forward pass; auto is bfloat16 where the hardware multiplies it"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations, to save memory", json_schema_extra=EXECUTION_ONLY
+    )
+
+    workers: int = Field(1, ge=1, description="processes that train", json_schema_extra=EXECUTION_ONLY)
+    cpus_per_worker: float = Field(1, gt=0, json_schema_extra=EXECUTION_ONLY)
+    gpus_per_worker: float = Field(0, ge=0, json_schema_extra=EXECUTION_ONLY)
+    save_every_steps: int = Field(
+        200, ge=1, description="steps between checkpoints", json_schema_extra=EXECUTION_ONLY
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="checkpoints kept at a time", json_schema_extra=EXECUTION_ONLY
+    )
+    max_failures: int = Field(
+        3, ge=0, description="restarts from the last checkpoint", json_schema_extra=EXECUTION_ONLY
+    )
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        problems = self._model_problems()
+        if self.tokens_per_step is not None and self.micro_batches_per_step is not None:
+            problems.append("set tokens_per_step or micro_batches_per_step, not both")
+        if self.eval_fraction > 0 and self.eval_max_rows == 0:
+            problems.append("eval_max_rows is 0; set eval_fraction: 0 to hold nothing out")
+        _refuse(problems)
+        return self
+
+    def _model_problems(self) -> list[str]:
+        problems = []
+        if self.init == "pretrained":
+            if self.model is None:
+                problems.append("model is not set; name a folder or hub model, or set init: scratch")
+            if self.scratch is not None:
+                problems.append("scratch is set, but init is pretrained; set init: scratch or remove it")
+            return problems
+        if self.model is not None:
+            problems.append(f"model is {self.model!r}, but init: scratch makes a new one; remove model")
+        if self.method.kind != "full":
+            problems.append(
+                f"method is {self.method.kind}, but init: scratch trains all weights (kind: full)"
+            )
+        if self.scratch is None:
+            problems.append("init is scratch, but scratch is not set; {} takes its defaults")
+        elif self.context_length > self.scratch.context:
+            problems.append(
+                f"context_length ({self.context_length}) must not exceed "
+                f"scratch.context ({self.scratch.context})"
+            )
+        return problems
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ValueError("; ".join(problems))

@@ -1,0 +1,53 @@
+"""A training config refuses what cannot work, all at once and in words."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from raysft.train.config import ScratchConfig, TrainConfig
+
+
+def problems(**fields):
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig.model_validate(fields)
+    return str(caught.value)
+
+
+def test_config_pretrained_with_lora_is_accepted():
+    config = TrainConfig.model_validate({"model": "folder", "method": {"kind": "lora", "r": 8}})
+    assert (config.method.kind, config.method.r, config.method.target_modules) == ("lora", 8, "all-linear")
+
+
+def test_config_pretrained_without_model_names_both_ways_out():
+    assert "model is not set" in problems()
+    assert "init: scratch" in problems()
+
+
+def test_config_scratch_with_model_lora_and_long_context_lists_all_three():
+    text = problems(
+        init="scratch", model="x", scratch={"context": 256}, context_length=512, method={"kind": "lora"}
+    )
+    assert "model is 'x'" in text
+    assert "method is lora" in text
+    assert "context_length (512) must not exceed scratch.context (256)" in text
+
+
+def test_config_two_batch_sizes_are_refused():
+    assert "not both" in problems(model="x", tokens_per_step=100, micro_batches_per_step=2)
+
+
+def test_config_unknown_key_is_refused():
+    assert "learning_rat" in problems(model="x", learning_rat=1)
+
+
+def test_scratch_config_bad_shapes_are_all_named():
+    with pytest.raises(ValidationError) as caught:
+        ScratchConfig(hidden_size=100, heads=3, kv_heads=2)
+    assert "hidden_size (100) must be divisible by heads (3)" in str(caught.value)
+    assert "heads (3) must be divisible by kv_heads (2)" in str(caught.value)
+
+
+def test_scratch_config_head_size_vllm_cannot_serve_is_refused():
+    with pytest.raises(ValidationError, match="vLLM serves head sizes"):
+        ScratchConfig(hidden_size=144, heads=3)

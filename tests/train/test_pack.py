@@ -1,0 +1,115 @@
+"""Packing keeps every token once, fills rows well, and depends on nothing but its input and seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysft.train.chat import IGNORED, Encoded
+from raysft.train.pack import PackedIndex, best_fit_decreasing, collate, order, pack
+
+SAMPLES = [
+    Encoded([5, 6, 7], [IGNORED, 6, 7]),
+    Encoded([8, 9], [8, 9]),
+    Encoded([1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4]),
+]
+
+
+def packed(context_length=6, **options):
+    return pack(SAMPLES, ["a", "b", "c"], ["t", None, "t"], ["en", "zh", None], context_length, **options)
+
+
+@given(st.lists(st.integers(1, 64), max_size=200), st.integers(0, 3))
+def test_best_fit_any_lengths_places_each_once_within_capacity(lengths, seed):
+    rows = best_fit_decreasing(lengths, 64, seed)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in row) <= 64 for row in rows)
+    # At most one row can be half empty or more: the last small ones would have gone in there.
+    assert sum(sum(lengths[i] for i in row) * 2 <= 64 for row in rows) <= 1
+
+
+def naive_best_fit(lengths, capacity):
+    """The definition, row by row: how many rows best-fit-decreasing takes."""
+    spaces = []
+    for size in sorted(lengths, reverse=True):
+        fitting = [(space, r) for r, space in enumerate(spaces) if space >= size]
+        if fitting:
+            spaces[min(fitting)[1]] -= size
+        else:
+            spaces.append(capacity - size)
+    return len(spaces)
+
+
+@given(st.lists(st.integers(1, 50), max_size=120))
+def test_best_fit_fast_version_takes_as_many_rows_as_the_definition(lengths):
+    rows = best_fit_decreasing(lengths, 50)
+    assert len(rows) == naive_best_fit(lengths, 50)
+
+
+def test_best_fit_same_seed_same_rows_other_seed_other_rows():
+    lengths = np.random.default_rng(1).integers(1, 40, 300).tolist()
+    assert best_fit_decreasing(lengths, 64, 1) == best_fit_decreasing(lengths, 64, 1)
+    assert best_fit_decreasing(lengths, 64, 1) != best_fit_decreasing(lengths, 64, 2)
+
+
+@pytest.mark.parametrize("lengths", [[0, 3], [3, 9]])
+def test_best_fit_length_outside_capacity_raises(lengths):
+    with pytest.raises(ValueError, match=r"within 1\.\.8"):
+        best_fit_decreasing(lengths, 8)
+
+
+def test_pack_samples_keep_tokens_labels_and_names():
+    rows = packed()
+    found = {}
+    for row in rows.to_pylist():
+        at = 0
+        for id, length, task, lang in zip(
+            row["ids"], row["lengths"], row["tasks"], row["langs"], strict=True
+        ):
+            found[id] = (row["input_ids"][at : at + length], row["labels"][at : at + length], task, lang)
+            at += length
+    assert found == {
+        "a": ([5, 6, 7], [IGNORED, 6, 7], "t", "en"),
+        "b": ([8, 9], [IGNORED, 9], None, "zh"),
+        "c": ([1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4], "t", None),
+    }
+    assert len(rows) == 2
+
+
+def test_pack_first_label_of_a_sample_is_never_learnt_nor_counted():
+    rows = packed()
+    index = PackedIndex.of(rows)
+    assert sum(index.label_counts) == 4
+    assert sum(label != IGNORED for row in rows["labels"].to_pylist() for label in row) == 4
+
+
+def test_pack_unpacked_gives_one_sample_a_row():
+    assert packed(packed=False)["ids"].to_pylist() == [["a"], ["b"], ["c"]]
+
+
+def test_packed_index_of_a_slice_counts_that_slice():
+    rows = packed(packed=False)
+    assert PackedIndex.of(rows.slice(1)).tokens.tolist() == [2, 4]
+    assert PackedIndex.of(rows.slice(0, 0)).tokens.tolist() == []
+
+
+def test_collate_positions_restart_with_each_sample_and_padding():
+    batch = collate(packed(context_length=7).slice(0))
+    rows = packed(context_length=7)["lengths"].to_pylist()
+    width = max(sum(lengths) for lengths in rows)
+    assert batch.input_ids.shape == (len(rows), width)
+    for r, lengths in enumerate(rows):
+        expected = [p for n in [*lengths, width - sum(lengths)] for p in range(n)]
+        assert batch.position_ids[r].tolist() == expected
+        assert torch.all(batch.labels[r, sum(lengths) :] == IGNORED)
+
+
+def test_order_is_a_permutation_that_epoch_and_seed_decide():
+    first = order(50, 0, 7)
+    assert sorted(first.tolist()) == list(range(50))
+    assert first.tolist() == order(50, 0, 7).tolist()
+    assert first.tolist() != order(50, 1, 7).tolist()
+    assert first.tolist() != order(50, 0, 8).tolist()
