@@ -60,7 +60,7 @@ def padded(values: Sequence[float], from_zero: bool) -> tuple[float, float]:
     """Bounds of an axis that shows all values with some air, never of zero length."""
     low, high = min(values), max(values)
     span = (high - low) or abs(high) or 1.0
-    return (0.0 if from_zero else low - 0.08 * span), high + 0.08 * span
+    return (0.0 if from_zero else low - 0.08 * span), high + 0.12 * span
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
@@ -88,7 +88,7 @@ def curve(
     ys = [y for _, y in finite] + [m.y for m in marks]
     if not xs:
         return Markup("")
-    x_low, x_high = min(xs), max(xs)
+    x_low, x_high = min(0.0, *xs), max(xs)
     x = Axis(x_low, x_high if x_high > x_low else x_low + 1, LEFT + 6, WIDTH - RIGHT - 6)
     y = Axis(*padded(ys, from_zero), HEIGHT - BOTTOM, TOP)
     path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in thin(finite))
@@ -103,7 +103,7 @@ def curve(
 
 def _mark(x: float, y: float, label: str) -> Markup:
     on_right = x > WIDTH / 2
-    place = (x - 8 if on_right else x + 8, y - 8 if y > TOP + 24 else y + 18)
+    place = (x - 8, y - 10) if on_right else (x + 11, y + 4)
     return Markup(
         '<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4.5"/>'
         '<text class="note" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'

@@ -23,7 +23,6 @@ from raysft.report.view import (
     RunView,
     count_of,
     dropped_rows,
-    is_acquire,
     models,
     rows_out,
     rule_counts,
@@ -278,7 +277,9 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         made_by, source = row.get("made_by") or {}, row.get("source") or {}
         model, uri = made_by.get("model"), source.get("uri")
         about = [row.get("task"), row.get("op"), model and f"by {model}", uri and f"from {uri}"]
-        scores = [(n, v) for n, v in row.items() if n not in SCHEMA.names and isinstance(v, int | float | str)]
+        scores = [
+            (n, v) for n, v in row.items() if n not in SCHEMA.names and isinstance(v, int | float | str)
+        ]
         found.append(
             {
                 "id": untrusted.one_line(row.get("id") or "", 40),

@@ -124,8 +124,8 @@ def rule_counts(view: RunView) -> list[RuleCount]:
         stages.setdefault(stage, len(stages))
         for rule, rows in (manifest["counts"].get("rules") or {}).items():
             before = found.get((stage, rule))
-            rows += before.rows if before else 0
-            found[stage, rule] = RuleCount(stage, rule, rows, is_acquire(manifest))
+            so_far = before.rows if before else 0
+            found[stage, rule] = RuleCount(stage, rule, so_far + rows, is_acquire(manifest))
     return sorted(found.values(), key=lambda r: (stages[r.stage], -r.rows, r.rule))
 
 

@@ -160,7 +160,12 @@ def kept() -> list[dict[str, Any]]:
             "判断下面这条评论是正面还是负面：“菜的味道不错，可是等了一个多小时才上齐，服务员也不怎么理人。”",
             "总体偏负面。评论虽然肯定了味道，但等待时间长和服务态度差是主要抱怨。",
         ),
-        ("zh", "arithmetic", "一箱苹果重 18 千克，卖掉三分之一后还剩多少千克？", "18 × (1 − 1/3) = 12，还剩 12 千克。"),
+        (
+            "zh",
+            "arithmetic",
+            "一箱苹果重 18 千克，卖掉三分之一后还剩多少千克？",
+            "18 × (1 − 1/3) = 12，还剩 12 千克。",
+        ),
     ]
     return [
         {
@@ -180,7 +185,12 @@ def kept() -> list[dict[str, Any]]:
 
 def lengths() -> dict[str, list[int]]:
     rng = random.Random(7)
-    shape = {"en/prompt": (4.6, 0.8), "en/answer": (5.9, 0.9), "zh/prompt": (3.4, 0.7), "zh/answer": (4.7, 0.9)}
+    shape = {
+        "en/prompt": (4.6, 0.8),
+        "en/answer": (5.9, 0.9),
+        "zh/prompt": (3.4, 0.7),
+        "zh/answer": (4.7, 0.9),
+    }
     return {
         key: [max(1, round(rng.lognormvariate(*p))) for _ in range(1200 if key[:2] == "en" else 800)]
         for key, p in shape.items()
@@ -222,7 +232,10 @@ def view(**changes: Any) -> RunView:
             "name": "bilingual-assistant",
             "seed": 7,
             "sources": [{"path": "data/seeds.jsonl", "licence": "Apache-2.0"}],
-            "stages": [{"augment.self_instruct": {"engine": "teacher", "rows": 3000}}, {"curate.select": {"rows": 2000}}],
+            "stages": [
+                {"augment.self_instruct": {"engine": "teacher", "rows": 3000}},
+                {"curate.select": {"rows": 2000}},
+            ],
             "note": "双语助手",
         },
         "manifests": manifests(),
