@@ -1,0 +1,52 @@
+"""Connected components of a graph of duplicates, by union-find with path halving (Tarjan 1975)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+def components(n: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The smallest node of each node's component.
+
+    Callers number their nodes from best to worst, so that the label is the node to keep.
+
+    Args:
+        n: number of nodes
+        left, right: int64 [edges], the ends of each edge; order and repeats do not matter
+
+    Returns:
+        int64 [n]
+    """
+    parent = np.arange(n, dtype=np.int64)
+    union(parent, left.astype(np.int64), right.astype(np.int64))
+    return roots(parent)
+
+
+@njit(cache=True, nogil=True)
+def union(parent: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    """Add edges to a forest in place; `parent` starts as arange(n). For graphs that come in pieces."""
+    for i in range(len(left)):
+        a = _find(parent, left[i])
+        b = _find(parent, right[i])
+        if a < b:
+            parent[b] = a
+        elif b < a:
+            parent[a] = b
+
+
+@njit(cache=True, nogil=True)
+def roots(parent: np.ndarray) -> np.ndarray:
+    """int64 [n]: the smallest node of each node's component."""
+    out = np.empty(len(parent), np.int64)
+    for i in range(len(parent)):
+        out[i] = _find(parent, i)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _find(parent: np.ndarray, node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node

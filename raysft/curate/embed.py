@@ -1,0 +1,58 @@
+"""Embed each row's text.
+
+Columns in: messages.
+Columns out: `embedding`, fixed_size_list<float32>[dimension], of unit length.
+Drops: none.
+
+One vector a row serves semantic deduplication, diverse selection and novelty alike. Long texts are cut
+where the embedder cuts them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from raysft.curate.texts import On, texts_of
+from raysft.sample import set_column
+from raysft.stage import Context, Map, StageConfig
+
+VERSION = 1
+WRITES = "columns"
+
+
+class Config(StageConfig):
+    engine: str = Field(description="name of an engine of the recipe that embeds")
+    on: On = Field("instruction", description="embed the first user turn, or all turns")
+
+
+def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """The table with its column `embedding`.
+
+    Raises:
+        ValueError: the engine returned another number of rows, or values that are not finite.
+    """
+    texts = texts_of(table, config.on).to_pylist()
+    vectors = np.ascontiguousarray(context.engine.embed(texts), np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise ValueError(f"{config.engine} returned shape {vectors.shape} for {len(texts)} texts")
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"{config.engine} returned values that are not finite")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    return set_column(table, "embedding", column)
+
+
+def vectors_of(table: pa.Table) -> np.ndarray:
+    """float32 [rows, dimension] from the column `embedding`, which must have no nulls.
+
+    Raises:
+        ValueError: the column is no fixed_size_list<float32>.
+    """
+    column = table["embedding"].combine_chunks()
+    if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32():
+        raise ValueError(f"column embedding is {column.type}; curate.embed makes fixed_size_list<float32>")
+    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+
+
+STEPS = (Map(fn=embed, engine="engine", protocol="embedder"),)

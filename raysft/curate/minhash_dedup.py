@@ -1,0 +1,142 @@
+"""Drop rows whose text is nearly that of another row, by MinHash and banding.
+
+Columns in: messages. Columns out: none but the marks.
+Drops: `near_duplicate`, with the winner's id as detail.
+
+Rows that share a band are compared by their estimated Jaccard similarity (Broder 1997; one byte a
+permutation, Li & König 2010), so that a chance meeting in a band drops nothing. Of each connected
+component the row with the longest answers (characters of all assistant turns) stays, then the one with
+the smallest id. A text of few words is one shingle; a text without words or signs is nobody's duplicate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from raysft.algorithms import minhash
+from raysft.algorithms.groups import bounds
+from raysft.algorithms.union_find import components
+from raysft.curate.texts import On, answer_lengths, texts_of
+from raysft.stage import Context, Gather, Partition, StageConfig
+
+VERSION = 1
+WRITES = "columns"
+EDGES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("other", pa.string()),
+        ("length", pa.int64()),
+        ("other_length", pa.int64()),
+    ]
+)
+
+
+class Config(StageConfig):
+    on: On = Field("conversation", description="compare whole conversations, or the first user turn alone")
+    num_perm: int = Field(128, ge=1, le=4096, description="permutations, i.e. positions of a signature")
+    bands: int = Field(16, ge=1, description="bands; 16 of 8 rows find half of all pairs at similarity 0.67")
+    rows: int = Field(8, ge=1, description="positions of a band; bands × rows = num_perm")
+    ngram: int = Field(3, ge=1, description="tokens of a shingle")
+    ngram_cjk: int = Field(
+        4, ge=1, description="characters of a shingle of Chinese: at 1.5 a word, near 3 words"
+    )
+    threshold: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="least estimated Jaccard similarity of duplicates; 0 trusts the bands alone",
+    )
+    seed: int = Field(1, ge=0, description="of the permutations")
+
+    @model_validator(mode="after")
+    def _bands_times_rows(self) -> Config:
+        if self.bands * self.rows != self.num_perm:
+            raise ValueError(
+                f"bands ({self.bands}) × rows ({self.rows}) is {self.bands * self.rows}, "
+                f"but must be num_perm ({self.num_perm})"
+            )
+        return self
+
+
+def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """(key, id, length, signature) for each band of every row that has a shingle."""
+    signature, shingles = minhash.signatures(
+        texts_of(table, config.on),
+        num_perm=config.num_perm,
+        n=config.ngram,
+        n_cjk=config.ngram_cjk,
+        seed=config.seed,
+    )
+    has_shingles = np.flatnonzero(shingles)
+    signature = signature[has_shingles]
+    row = np.repeat(np.arange(len(has_shingles)), config.bands)
+    packed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(config.num_perm), len(signature), [None, pa.py_buffer(minhash.one_byte(signature))]
+    )
+    return pa.table(
+        {
+            "key": pa.array(minhash.band_keys(signature, config.bands).ravel()),
+            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(pa.array(row)),
+            "length": pa.array(answer_lengths(table)[has_shingles][row]),
+            "signature": packed.take(pa.array(row)),
+        }
+    )
+
+
+def edges(rows: pa.Table, config: Config, context: Context) -> pa.Table:
+    """Pairs of rows that share a band and are similar enough, each pair once."""
+    rows = rows.sort_by([("key", "ascending"), ("length", "descending"), ("id", "ascending")])
+    groups = bounds(rows["key"].combine_chunks().to_numpy())
+    left, right = minhash.leader_edges(groups, _signature(rows, config.num_perm), config.threshold)
+    ids, lengths = rows["id"].combine_chunks(), rows["length"].combine_chunks()
+    found = pa.table(
+        [column.take(pa.array(end)) for column in (ids, lengths) for end in (left, right)],
+        schema=EDGES,
+    )
+    return found.group_by(EDGES.names).aggregate([]).select(EDGES.names)
+
+
+def decide(pairs: pa.Table, config: Config, context: Context) -> pa.Table:
+    """Marks for every row but the best of each connected component."""
+    ends = pa.concat_tables(
+        [
+            pairs.select(["id", "length"]),
+            pairs.select(["other", "other_length"]).rename_columns(["id", "length"]),
+        ]
+    )
+    nodes = (
+        ends.group_by(["id", "length"]).aggregate([]).sort_by([("length", "descending"), ("id", "ascending")])
+    )
+    ids = nodes["id"].combine_chunks()
+    left, right = (
+        pc.index_in(pairs[name].combine_chunks(), ids).to_numpy().astype(np.int64) for name in ("id", "other")
+    )
+    winner = components(len(ids), left, right)
+    is_loser = pa.array(winner != np.arange(len(ids)))
+    losers = ids.filter(is_loser)
+    return pa.table(
+        {
+            "id": losers,
+            "drop_rule": pa.repeat(pa.scalar("near_duplicate"), len(losers)),
+            "drop_detail": ids.take(pa.array(winner)).filter(is_loser),
+        }
+    )
+
+
+def _signature(rows: pa.Table, num_perm: int) -> np.ndarray:
+    """uint8 [rows, num_perm] from the column `signature`."""
+    column = rows["signature"].combine_chunks()
+    if len(column) == 0:
+        return np.zeros((0, num_perm), np.uint8)
+    flat = np.frombuffer(column.buffers()[1], np.uint8)
+    start = column.offset * num_perm
+    return flat[start : start + len(column) * num_perm].reshape(len(column), num_perm)
+
+
+STEPS = (
+    Partition(keys=keys, fn=edges, columns=("messages",)),
+    Gather(fn=decide, columns=()),
+)
