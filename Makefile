@@ -54,7 +54,7 @@ format: setup ## let ruff format and fix what it can
 
 bench: setup ## run one benchmark against its peers: make bench NAME=generate [ARGS="--rounds 3"]
 	@test -n "$(NAME)" || { echo "NAME is missing; there are:" \
-	  $$(grep -l '^BENCHMARK = ' benchmarks/*.py | xargs -n1 basename -s .py) >&2; exit 2; }
+	  $$(sed -n 's/^BENCHMARK = .*name="\([a-z_]*\)".*/\1/p' benchmarks/*.py) >&2; exit 2; }
 	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 up: setup ## start a local Ray with token authentication, for `ray job submit`

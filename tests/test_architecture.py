@@ -1,0 +1,136 @@
+"""The rules that keep the tree readable, held by reading the source: who may import what, names, sizes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "raysft").rglob("*.py"))
+STAGE_FAMILIES = {"acquire", "augment", "curate", "train", "world", "report"}
+CONTRACTS = {"sample", "stage"}
+ENGINE_LIBRARIES = {"vllm", "faiss", "sentence_transformers", "openai"}
+VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core", "shared"}
+MAX_FILE_LINES = 450  # the house's "about 400"
+
+PLACES = re.compile(
+    r"(?<![\w.])/(?:home|Users)/[a-z]\w*/|(?<![\w.])/(?:root|work|opt)/[\w.]"
+    r"|(?:pypi|pythonhosted|anaconda|artifactory|nexus)\.\w+(?:\.\w+)*/",
+    re.IGNORECASE,
+)
+"""Folders that only one person's machine has, and hosts that packages were installed from."""
+
+# what each part of the package may import of the others; a part may always import itself
+MAY_IMPORT = {
+    "algorithms": set(),
+    "sample": set(),
+    "stage": {"sample"},
+    "engines": CONTRACTS,
+    **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
+    "recipe": {"acquire", "engines", "train", *CONTRACTS},
+    "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},
+    "cli": {"engines", "recipe", "runtime", "report", *CONTRACTS},
+}
+
+
+def part_of(path: Path) -> str:
+    """`raysft/curate/rules.py` → "curate"; `raysft/stage.py` → "stage"."""
+    return path.relative_to(ROOT / "raysft").parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full dotted names of everything that a file imports, at its top or inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_of_a_module_point_one_way(path: Path) -> None:
+    own = part_of(path)
+    if own == "__init__":
+        return
+    ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("raysft.")}
+    ours.discard("__version__")
+    refused = ours - MAY_IMPORT[own] - {own}
+    assert not refused, f"{own} imports {sorted(refused)}; it may import {sorted(MAY_IMPORT[own])}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_of_ray_and_engine_libraries_stay_in_their_homes(path: Path) -> None:
+    top = {name.split(".")[0] for name in imports_of(path)}
+    if part_of(path) != "runtime":
+        assert "ray" not in top
+    if part_of(path) != "engines":
+        assert not top & ENGINE_LIBRARIES
+
+
+@pytest.mark.parametrize("package", sorted(p for p in (ROOT / "raysft").rglob("__init__.py")), ids=str)
+def test_init_of_a_package_has_no_logic(package: Path) -> None:
+    statements = ast.parse(package.read_text(encoding="utf-8")).body
+    rest = [s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    if package.parent == ROOT / "raysft":
+        rest = [
+            s for s in rest if not (isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "__version__")
+        ]
+    assert rest == []
+
+
+def test_names_of_modules_say_what_is_inside() -> None:
+    named = [*SOURCES, *ROOT.glob("jobs/*.py"), *ROOT.glob("cluster/*.py"), *ROOT.glob("benchmarks/*.py")]
+    vague = [p for p in named if VAGUE & {*p.stem.split("_"), p.parent.name}]
+    assert vague == []
+
+
+def test_jobs_are_shorter_than_40_lines() -> None:
+    jobs = sorted((ROOT / "jobs").glob("*.py"))
+    assert {p.name for p in jobs} == {"run.py", "curate.py", "train.py"}
+    lengths = {p.name: len(p.read_text().splitlines()) for p in jobs}
+    assert all(n < 40 for n in lengths.values()), lengths
+
+
+def test_files_of_the_package_stay_readable_in_one_sitting() -> None:
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def test_tracked_files_name_no_private_folder_or_package_index() -> None:
+    found = []
+    for path in tracked_files():
+        if path == Path(__file__):
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in PLACES.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["see /home/ada/raysft", "'/root/.cache'", "path=/work/data", "https://nexus.example.org/packages"],
+)
+def test_places_pattern_private_folder_or_index_is_found(text: str) -> None:
+    assert PLACES.search(text)
+
+
+@pytest.mark.parametrize("text", ["jobs/home/x", "https://arxiv.org/abs/2212.10560", "/tmp/ray", "a/work/b"])
+def test_places_pattern_public_text_is_passed_over(text: str) -> None:
+    assert not PLACES.search(text)
