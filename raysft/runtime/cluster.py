@@ -1,0 +1,89 @@
+"""Joining a Ray cluster, or starting a local one; and what it can hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """CPUs and GPUs of a cluster, and of its largest node."""
+
+    cpus: float
+    gpus: float
+    node_cpus: float
+    node_gpus: float
+    where: str
+
+
+def local_capacity() -> Capacity:
+    """What a local Ray would be started with: at least LEAST_CPUS logical CPUs, all GPUs."""
+    import torch
+
+    cpus = float(max(LEAST_CPUS, os.cpu_count() or 1))
+    gpus = float(torch.cuda.device_count())
+    return Capacity(cpus, gpus, cpus, gpus, "a local Ray")
+
+
+def capacity() -> Capacity:
+    """What the joined cluster has now."""
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+    total = ray.cluster_resources()
+    return Capacity(
+        total.get("CPU", 0.0),
+        total.get("GPU", 0.0),
+        max((n.get("CPU", 0.0) for n in nodes), default=0.0),
+        max((n.get("GPU", 0.0) for n in nodes), default=0.0),
+        "the cluster",
+    )
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Capacity]:
+    """Join the cluster at `address` (or RAY_ADDRESS), else start a local Ray and stop it at the end.
+
+    Raises:
+        ConnectionError: there is an address and nothing answers there.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    joined_here = not ray.is_initialized()
+    if joined_here:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+        if address:
+            ray.init(address=address, **options)
+        else:
+            size = local_capacity()
+            ray.init(num_cpus=int(size.cpus), include_dashboard=False, **options)
+    _quiet_ray_data()
+    try:
+        yield capacity()
+    finally:
+        if joined_here:
+            ray.shutdown()
+
+
+def log_folder() -> str:
+    """Where Ray writes its own logs, on this machine."""
+    node: Any = ray._private.worker._global_node
+    return os.path.join(node.get_session_dir_path(), "logs")
+
+
+def _quiet_ray_data() -> None:
+    """One progress view is ours; Ray's own go to its log files. One block stays one work shard."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = None
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,210 @@
+"""The driver of a run: acquire, segments, the curated set, training, the report; status all along.
+
+Whatever is sealed is skipped, whatever is committed is kept, so that starting a stopped run again is all
+there is to resuming it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from raysft.recipe import Recipe
+from raysft.runtime import chain, manifest, preflight
+from raysft.runtime.acquire import quarantine_path, stream_acquire
+from raysft.runtime.barrier import run_barriers, with_cause
+from raysft.runtime.cluster import Capacity
+from raysft.runtime.manifest import Manifest, Record
+from raysft.runtime.plan import Pass, Plan, operators, segments
+from raysft.runtime.progress import Progress
+from raysft.runtime.segment import EngineBuilder, build_engine, stream
+from raysft.runtime.status import Status
+from raysft.runtime.storage import Storage
+
+EARLY_CHECK_ROWS = 1000
+
+
+class TooManyBadRows(RuntimeError):
+    """More rows were quarantined than the recipe's `max_bad_fraction` allows."""
+
+
+class Uncommitted(RuntimeError):
+    """A segment ended and some work shards have no valid commit; running again redoes just those."""
+
+
+@dataclass
+class Run:
+    """One run of a plan on a joined cluster. `sealed` grows as stages are sealed, in order."""
+
+    plan: Plan
+    storage: Storage
+    capacity: Capacity
+    progress: Progress
+    status: Status
+    build_engine: EngineBuilder = build_engine
+    sealed: list[Manifest] = field(default_factory=list)
+    engine_starts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+    def execute(self) -> list[Manifest]:
+        """Acquire and run every pass of the plan; returns their manifests."""
+        text = yaml.safe_dump(dict(self.recipe.resolved), allow_unicode=True, sort_keys=False)
+        self.storage.write_bytes("recipe.yaml", text.encode())
+        self._acquire()
+        for segment in segments(self.plan, self.capacity.cpus, self.capacity.gpus):
+            self._run_segment(segment)
+        return self.sealed
+
+    def _acquire(self) -> None:
+        p = self.plan.acquire
+        known = manifest.read_manifest(self.storage, p.folder)
+        if known is not None:
+            self._keep(known)
+            return
+        named = [(f"{n:05d}", self.recipe.sources[i], unit) for n, (i, unit) in enumerate(self.plan.units)]
+        records = manifest.read_records(self.storage, p.folder)
+        todo = [u for u in named if u[0] not in records or records[u[0]].input != u[2].content]
+        self.status.running(label(p.folder))
+        self.progress.begin([label(p.folder)], len(named), len(named) - len(todo))
+        started = time.monotonic()
+        if todo:
+            units = {name: unit for name, _, unit in named}
+            for record, form in stream_acquire(self.storage, p, todo):
+                self.progress.advance(label(p.folder), record)
+                self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
+                records[record.unit] = record
+                self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
+        records = manifest.read_records(self.storage, p.folder)
+        shards = [records[name] for name, _, _ in named]
+        self._check_bad(shards, at_least=0)
+        self._seal(p, shards, time.monotonic() - started)
+
+    def _check_bad(self, records: Sequence[Record], at_least: int) -> None:
+        counts = manifest.total(records)
+        bound = self.recipe.settings.max_bad_fraction
+        if counts.rows_in and counts.rows_in >= at_least and counts.quarantined > bound * counts.rows_in:
+            reasons = ", ".join(f"{rule} {n}" for rule, n in counts.rules.items())
+            place = self.storage.uri(quarantine_path(self.plan.acquire.folder, "*"))
+            raise TooManyBadRows(
+                f"{counts.quarantined:,} of {counts.rows_in:,} rows are bad ({reasons}); "
+                f"max_bad_fraction allows {bound:g}. They are in {place}"
+            )
+
+    def _keep(self, known: Manifest) -> None:
+        self.sealed.append(known)
+        self.progress.skipped(label(known.folder), known.counts)
+
+    def _run_segment(self, segment: Sequence[Pass]) -> None:
+        """Run what of a segment is not sealed: its barrier, then all its passes in one stream."""
+        pending = list(segment)
+        while pending:
+            known = manifest.read_manifest(self.storage, pending[0].folder)
+            if known is None:
+                break
+            self._keep(known)
+            pending.pop(0)
+        if not pending:
+            return
+        started = time.monotonic()
+        self.status.running(", ".join(label(p.folder) for p in pending))
+        ranges = chain.plan_ranges(self.storage, self.sealed, pending)
+        shards = chain.work_shards(self.sealed, ranges)
+        records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
+        todo = [s for s in shards if not chain.is_done(s, pending, records)]
+        self.progress.begin([label(p.folder) for p in pending], len(shards), len(shards) - len(todo))
+        if pending[0].barriers:
+            run_barriers(self.storage, pending[0], shards, self.recipe.settings.seed, int(self.capacity.cpus))
+        for committed, starts in self._stream(pending, todo):
+            self.engine_starts.update(starts)
+            for folder, record in committed:
+                self.progress.advance(label(folder), record)
+        records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
+        missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
+        if missing:
+            raise Uncommitted(f"{len(missing)} of {len(shards)} work shards are not committed; run again")
+        for p in pending:
+            self._seal(p, [records[p.folder][s.unit] for s in shards], time.monotonic() - started)
+
+    def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Any:
+        if not todo:
+            return iter(())
+        return stream(
+            self.storage,
+            operators(pending),
+            todo,
+            dict(self.recipe.engines),
+            self.recipe.settings.seed,
+            self.build_engine,
+        )
+
+    def _seal(self, p: Pass, shards: Sequence[Record], seconds: float) -> None:
+        parent = self.sealed[-1] if self.sealed else None
+        base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
+        sealed = manifest.seal(
+            self.storage,
+            Manifest(
+                stage=p.stage,
+                folder=p.folder,
+                fingerprint=p.fingerprint,
+                writes=p.writes,
+                shards=tuple(shards),
+                counts=manifest.total(shards),
+                base=base,
+                round=p.round,
+                parents={parent.folder: manifest.manifest_digest(parent)} if parent else {},
+                config=p.semantic_config if p.config is not None else {},
+                engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
+                seconds=round(seconds, 3),
+                engine_start_seconds=round(sum(self.engine_starts.values()), 3) if p.engine else 0.0,
+            ),
+        )
+        self.sealed.append(sealed)
+        self.progress.end(label(p.folder), sealed.counts)
+
+
+def label(folder: str) -> str:
+    """A stage's folder as the progress view names it: "03-evolve"."""
+    return folder.rsplit("/", 1)[-1].rsplit("-", 1)[0]
+
+
+def start(
+    plan: Plan,
+    storage: Storage,
+    join: Callable[[], AbstractContextManager[Capacity]],
+    progress: Progress,
+    status: Status,
+    *,
+    with_training: bool = False,
+    finish: Callable[[Run], None] | None = None,
+    build_engine: EngineBuilder = build_engine,
+) -> list[Manifest]:
+    """Preflight, join the cluster, run the plan, then `finish` (export, training, report).
+
+    Raises:
+        PreflightError: lists all that would keep the run from ending well.
+    """
+    problems = preflight.missing_models(plan.recipe) + preflight.not_writable(storage)
+    if problems:
+        raise preflight.PreflightError(problems)
+    with ExitStack() as stack:
+        has = stack.enter_context(join())
+        problems = preflight.does_not_fit(plan, has, with_training)
+        if problems:
+            raise preflight.PreflightError(problems)
+        stack.enter_context(progress)
+        run = Run(plan, storage, has, progress, status, build_engine)
+        try:
+            run.execute()
+            if finish:
+                finish(run)
+        except Exception as error:
+            raise with_cause(error) from None
+        return run.sealed

@@ -1,0 +1,246 @@
+"""From a recipe to passes and segments: every fingerprint and folder is known before anything runs.
+
+A *pass* is the part of a stage between two commits: the stage's barrier steps up to its next `Map`s, and
+those `Map`s. Most stages are one pass. A *segment* is a run of passes that streams as one Ray Data plan;
+a pass with a barrier needs its parent sealed, so it begins one. What needs the whole pool between rounds
+(a config with `rounds`) becomes one pass, or more, a round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from raysft import stage as stages
+from raysft.acquire.source import Unit, expand
+from raysft.engines.build import model_identity
+from raysft.engines.spec import Engine
+from raysft.recipe import Recipe, StageEntry
+from raysft.sample import digest
+from raysft.stage import Fit, Gather, Map, Partition, Step
+
+ACQUIRE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A part of a stage that is committed as one folder. `steps` are indexes into the stage's STEPS."""
+
+    stage: str
+    config: Any
+    round: int
+    fingerprint: str
+    folder: str
+    writes: str
+    barriers: tuple[int, ...] = ()
+    maps: tuple[int, ...] = ()
+    engine: str | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return stages.load(self.stage).STEPS
+
+    @property
+    def semantic_config(self) -> dict[str, Any]:
+        """The config without what is execution-only."""
+        return semantic(self.config)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run will do. `acquire` is the folder of the sources' samples."""
+
+    recipe: Recipe
+    units: tuple[tuple[int, Unit], ...]
+    acquire: Pass
+    passes: tuple[Pass, ...]
+    identities: Mapping[str, Mapping[str, str]]
+
+    @property
+    def all_passes(self) -> tuple[Pass, ...]:
+        return (self.acquire, *self.passes)
+
+    def until(self, stage: str) -> Plan:
+        """The plan cut after the last pass of a stage, given as `family.name` or `name`.
+
+        Raises:
+            LookupError: the plan has no such stage.
+        """
+        last = [i for i, p in enumerate(self.passes) if stage in (p.stage, p.stage.split(".")[1])]
+        if stage == "acquire":
+            return replace(self, passes=())
+        if not last:
+            known = ", ".join(dict.fromkeys(p.stage for p in self.passes))
+            raise LookupError(f"no stage {stage!r} in this recipe; it has: acquire, {known}")
+        return replace(self, passes=self.passes[: last[-1] + 1])
+
+
+def semantic(config: BaseModel) -> dict[str, Any]:
+    """A config's fields as JSON values, without those marked execution-only."""
+    keep = {}
+    for name, field in type(config).model_fields.items():
+        extra = field.json_schema_extra
+        if not (isinstance(extra, dict) and extra.get("execution_only")):
+            keep[name] = getattr(config, name)
+    return json.loads(type(config).model_validate(config).model_dump_json(include=set(keep)))
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Expand sources, fingerprint every stage and cut the recipe into passes.
+
+    Raises:
+        FileNotFoundError: a source matches nothing.
+    """
+    units = [(i, unit) for i, source in enumerate(recipe.sources) for unit in expand(source)]
+    identities = {name: _identity(spec) for name, spec in recipe.engines.items()}
+    sources = [semantic(s) for s in recipe.sources]
+    for source in sources:
+        source.pop("path", None)
+    contents = [(i, unit.content) for i, unit in units]
+    parent = digest("acquire", ACQUIRE_VERSION, json.dumps(sources, sort_keys=True), contents)
+    acquire = Pass("acquire", None, 1, parent, _folder(0, "acquire", parent), "rows")
+    passes: list[Pass] = []
+    for entry in recipe.stages:
+        for round in range(1, getattr(entry.config, "rounds", 1) + 1):
+            for made in _passes(entry, round, recipe, identities, parent, len(passes) + 1):
+                passes.append(made)
+                parent = made.fingerprint
+    return Plan(recipe, tuple(units), acquire, tuple(passes), identities)
+
+
+def _identity(spec: Engine) -> dict[str, str]:
+    identity = model_identity(spec)
+    return {"kind": spec.kind, "model": identity.model, "revision": identity.revision}
+
+
+def _passes(
+    entry: StageEntry,
+    round: int,
+    recipe: Recipe,
+    identities: Mapping[str, Mapping[str, str]],
+    parent: str,
+    number: int,
+) -> list[Pass]:
+    """The passes of one round of a stage."""
+    module = entry.module
+    engines = {name: (identities[name], semantic(recipe.engines[name])) for name in entry.engine_names()}
+    for _, settings in engines.values():
+        settings.pop("model", None)
+    stage_print = digest(
+        entry.name,
+        module.VERSION,
+        json.dumps(semantic(entry.config), sort_keys=True),
+        json.dumps(engines, sort_keys=True),
+        prompts_digest(entry.name),
+        recipe.settings.seed,
+        round,
+        parent,
+    )
+    groups = cut_steps(module.STEPS)
+    has_maps = any(isinstance(s, Map) for s in module.STEPS)
+    passes = []
+    for i, (barriers, maps) in enumerate(groups):
+        writes = module.WRITES if maps or not has_maps else "columns"
+        fingerprint = digest(stage_print, i) if i else stage_print
+        short = entry.name.split(".")[1] + (f".r{round}" if round > 1 or _rounds(entry) > 1 else "")
+        label = short + (f".p{i + 1}" if len(groups) > 1 else "")
+        engine_field = next((module.STEPS[m].engine for m in maps if module.STEPS[m].engine), None)
+        passes.append(
+            Pass(
+                entry.name,
+                entry.config,
+                round,
+                fingerprint,
+                _folder(number + i, label, fingerprint),
+                writes,
+                barriers,
+                maps,
+                getattr(entry.config, engine_field) if engine_field else None,
+            )
+        )
+    return passes
+
+
+def _rounds(entry: StageEntry) -> int:
+    return getattr(entry.config, "rounds", 1)
+
+
+def _folder(number: int, label: str, fingerprint: str) -> str:
+    return f"stages/{number:02d}-{label}-{fingerprint[:12]}"
+
+
+def cut_steps(steps: Sequence[Step]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(barriers, maps) of each pass: a barrier after a Map, or a second engine, begins a new one."""
+    groups: list[tuple[list[int], list[int]]] = []
+    engine: str | None = None
+    for i, step in enumerate(steps):
+        is_barrier = isinstance(step, Fit | Partition | Gather)
+        other_engine = isinstance(step, Map) and step.engine and engine and step.engine != engine
+        if not groups or (is_barrier and groups[-1][1]) or other_engine:
+            groups.append(([], []))
+            engine = None
+        if isinstance(step, Map):
+            groups[-1][1].append(i)
+            engine = engine or step.engine
+        else:
+            groups[-1][0].append(i)
+    return [(tuple(b), tuple(m)) for b, m in groups]
+
+
+def prompts_digest(stage: str) -> str:
+    """A digest of the prompt files of a stage: those whose names begin with the stage's."""
+    family, short = stage.split(".")
+    folder = importlib.resources.files(f"raysft.{family}").joinpath("prompts")
+    if not folder.is_dir():
+        return ""
+    files = sorted(f.name for f in folder.iterdir() if f.name.startswith(short) and f.name.endswith(".jinja"))
+    return hashlib.sha256(b"\0".join(folder.joinpath(f).read_bytes() for f in files)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Consecutive passes of a segment that run in the same workers: actors with `engine`, or tasks."""
+
+    engine: str | None
+    passes: tuple[Pass, ...]
+
+
+def operators(segment: Sequence[Pass]) -> list[Operator]:
+    """Group a segment's passes: passes without an engine join the workers before them."""
+    groups: list[tuple[str | None, list[Pass]]] = []
+    for p in segment:
+        if groups and (p.engine is None or p.engine == groups[-1][0]):
+            groups[-1][1].append(p)
+        else:
+            groups.append((p.engine, [p]))
+    return [Operator(engine, tuple(passes)) for engine, passes in groups]
+
+
+def segments(plan: Plan, cpus: float, gpus: float) -> list[list[Pass]]:
+    """Cut the passes: before each barrier, and where the engines of a segment could not all live at
+    once on a cluster with so many CPUs and GPUs (one CPU is kept for reading and writing)."""
+    cut: list[list[Pass]] = []
+    for p in plan.passes:
+        fits = cut and not p.barriers and _fits([*cut[-1], p], plan.recipe.engines, cpus - 1, gpus)
+        if fits:
+            cut[-1].append(p)
+        else:
+            cut.append([p])
+    return cut
+
+
+def _fits(segment: Sequence[Pass], engines: Mapping[str, Engine], cpus: float, gpus: float) -> bool:
+    want_cpus, want_gpus = resources(segment, engines)
+    return want_cpus <= cpus and want_gpus <= gpus
+
+
+def resources(segment: Sequence[Pass], engines: Mapping[str, Engine]) -> tuple[float, float]:
+    """CPUs and GPUs of the smallest pools of a segment's engines, all alive at once."""
+    specs = [engines[o.engine] for o in operators(segment) if o.engine]
+    return sum(s.cpus * s.replicas.min for s in specs), sum(s.gpus * s.replicas.min for s in specs)

@@ -1,0 +1,50 @@
+"""status.json and _SUCCESS: what became of a run, for whoever only sees its folder.
+
+`ray job submit` folds every failure into one exit status and gives 0 for a stopped job; these files tell.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from raysft.runtime.storage import Storage
+
+STATUS = "status.json"
+SUCCESS = "_SUCCESS"
+
+
+class Status:
+    """Writes a run's state: "running", "succeeded", "failed" or "stopped"; `_SUCCESS` only at the end."""
+
+    def __init__(self, storage: Storage, run: str) -> None:
+        self._storage = storage
+        self._now: dict[str, Any] = {"run": run, "pid": os.getpid(), "started": _time()}
+
+    def running(self, stage: str) -> None:
+        self._write(state="running", stage=stage)
+
+    def begin(self) -> None:
+        """A run starts, or starts again: an earlier success no longer holds."""
+        if self._storage.exists(SUCCESS):
+            self._storage.remove(SUCCESS)
+        self._write(state="running", stage="preflight")
+
+    def failed(self, error: BaseException) -> None:
+        self._write(state="failed", error=f"{type(error).__name__}: {error}")
+
+    def stopped(self) -> None:
+        self._write(state="stopped")
+
+    def succeeded(self, numbers: dict[str, Any]) -> None:
+        self._write(state="succeeded", stage=None, numbers=numbers)
+        self._storage.write_json(SUCCESS, numbers)
+
+    def _write(self, **changes: Any) -> None:
+        self._now.update(changes, updated=_time())
+        self._storage.write_json(STATUS, self._now)
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

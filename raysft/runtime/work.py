@@ -1,0 +1,249 @@
+"""What a worker does with one work shard: read it, run passes on it, commit each, hand it on.
+
+Nothing here imports Ray: the same functions run in tests, tasks and engine actors.
+
+A work shard is a range of rows of one base shard. Stages that annotate write sidecars: the same rows in
+the same order, with `id` and the new or changed columns. Reading lays the sidecars over the base and
+compares the ids. Each commit records a digest of what was read (`Record.input`), so that a shard is only
+taken over from an earlier attempt when it was made from the very rows that stand there now.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import safetensors.numpy
+
+from raysft import stage as stages
+from raysft.runtime import manifest
+from raysft.runtime.manifest import Record, shard_path
+from raysft.runtime.plan import Pass
+from raysft.runtime.storage import Storage
+from raysft.sample import SCHEMA, digest, live_mask, set_column
+from raysft.stage import MARKS, Context, Fitted, Map, RowsLost, apply_map, count, join_decisions
+
+DECISIONS = "_decisions.parquet"
+FITTED_ARRAYS = "_fitted.safetensors"
+FITTED_VALUES = "_fitted.json"
+BARRIER = "_barrier.json"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [start, stop) of one shard file."""
+
+    folder: str
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class WorkShard:
+    """Rows to work on: a base piece, and for each annotating stage since then the pieces that cover it.
+    `digest` stands for all that is read."""
+
+    unit: str
+    base: Piece
+    sidecars: tuple[tuple[Piece, ...], ...] = ()
+    digest: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> WorkShard:
+        value = json.loads(text)
+        sidecars = tuple(tuple(Piece(**p) for p in pieces) for pieces in value["sidecars"])
+        return WorkShard(value["unit"], Piece(**value["base"]), sidecars, value["digest"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all work shards of an operator share: where, which passes, how chance is seeded, and whether
+    another operator takes the rows over."""
+
+    storage: Storage
+    passes: tuple[Pass, ...]
+    seed: int
+    hands_on: bool = False
+
+
+def read_rows(storage: Storage, shard: WorkShard, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a work shard with all sidecars laid over; of `columns`, `id` and the marks if given.
+
+    Raises:
+        RowsLost: a sidecar does not have the base's ids.
+    """
+    wanted = None if columns is None else list(dict.fromkeys(["id", *columns, *MARKS]))
+    base = shard.base
+    table = storage.read_table(shard_path(base.folder, base.name), wanted, base.start, base.stop)
+    for pieces in shard.sidecars:
+        done, parts = 0, []
+        for piece in pieces:
+            layer = storage.read_table(shard_path(piece.folder, piece.name), wanted, piece.start, piece.stop)
+            parts.append(overlay(table.slice(done, len(layer)), layer))
+            done += len(layer)
+        if done != len(table):
+            raise RowsLost(f"{shard.unit}: sidecars hold {done} rows of {len(table)}")
+        table = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
+    return table
+
+
+def overlay(table: pa.Table, layer: pa.Table) -> pa.Table:
+    """The table with the columns of a sidecar set."""
+    if not layer["id"].combine_chunks().equals(table["id"].combine_chunks()):
+        raise RowsLost("a sidecar's ids are not those of its base")
+    for name in layer.column_names:
+        if name != "id":
+            table = set_column(table, name, layer[name])
+    return table
+
+
+def run_passes(
+    job: Job, shard: WorkShard, table: pa.Table | None, engine: Callable[[], Any]
+) -> tuple[WorkShard, pa.Table, list[Record]]:
+    """Run a job's passes on a work shard, committing each; a pass that was committed is read instead.
+
+    `table` is the shard's rows where the caller has them. Returns what the next operator goes on with.
+    """
+    records = []
+    for p in job.passes:
+        done = manifest.read_record(job.storage, p.folder, shard.unit)
+        if done is not None and done.input == shard.digest:
+            shard, table, record = advance(shard, p, done), None, done
+        else:
+            if table is None:
+                table = read_rows(job.storage, shard)
+            record, table = _run_pass(job, p, shard, table, engine)
+            shard = advance(shard, p, record)
+        records.append(record)
+    if table is None:
+        table = read_rows(job.storage, shard)
+    return shard, table, records
+
+
+def advance(shard: WorkShard, p: Pass, record: Record) -> WorkShard:
+    """The work shard after a pass: its rows if it wrote rows, else one more sidecar."""
+    piece = Piece(p.folder, record.name, 0, record.rows)
+    if p.writes == "rows":
+        shard = replace(shard, base=piece, sidecars=())
+    else:
+        shard = replace(shard, sidecars=(*shard.sidecars, (piece,)))
+    return replace(shard, digest=digest(shard.digest, record.sha256))
+
+
+def _run_pass(
+    job: Job, p: Pass, shard: WorkShard, table: pa.Table, engine: Callable[[], Any]
+) -> tuple[Record, pa.Table]:
+    started = time.monotonic()
+    mask = live_mask(table)
+    before = table.filter(mask)
+    rows = before if p.writes == "rows" else table
+    context = Context(p.stage, p.fingerprint, job.seed, p.round, fitted=read_fitted(job.storage, p.folder))
+    decisions = read_decisions(job.storage, p.folder) if p.barriers else None
+    after = rows if decisions is None else join_decisions(rows, decisions, p.stage)
+    for index in p.maps:
+        step = p.steps[index]
+        assert isinstance(step, Map)
+        used = replace(context, engine=engine()) if step.engine else context
+        after = apply_map(step, after, p.config, used, p.writes)
+    counts = count(before, after if p.writes == "rows" else after.filter(mask))
+    stored = after if p.writes == "rows" else sidecar(table, after)
+    base = None if p.writes == "rows" else (shard.base.name, shard.base.start, shard.base.stop)
+    record = manifest.commit(
+        job.storage,
+        p.folder,
+        shard.unit,
+        stored,
+        base=base,
+        input=shard.digest,
+        counts=counts,
+        seconds=time.monotonic() - started,
+    )
+    return record, after
+
+
+def sidecar(before: pa.Table, after: pa.Table) -> pa.Table:
+    """`id` and the columns of `after` that are new or differ."""
+    names = [
+        name
+        for name in after.column_names
+        if name != "id" and (name not in before.column_names or not after[name].equals(before[name]))
+    ]
+    return after.select(["id", *names])
+
+
+def read_decisions(storage: Storage, folder: str) -> pa.Table | None:
+    """What a pass's barrier decided; None where its barrier only fitted. Kept once read in a process."""
+    return _read_barrier(storage.root, folder, storage.read_json(f"{folder}/{BARRIER}")["id"])[0]
+
+
+def read_fitted(storage: Storage, folder: str) -> Fitted:
+    """What a pass's `Fit` steps found; empty where it has none."""
+    try:
+        marker = storage.read_json(f"{folder}/{BARRIER}")
+    except FileNotFoundError:
+        return Fitted()
+    return _read_barrier(storage.root, folder, marker["id"])[1]
+
+
+@functools.lru_cache(maxsize=4)
+def _read_barrier(root: str, folder: str, _id: str) -> tuple[pa.Table | None, Fitted]:
+    storage = Storage(root)
+    marker = storage.read_json(f"{folder}/{BARRIER}")
+    decisions = storage.read_table(f"{folder}/{DECISIONS}") if DECISIONS in marker["files"] else None
+    arrays = safetensors.numpy.load(storage.read_bytes(f"{folder}/{FITTED_ARRAYS}"))
+    return decisions, Fitted(arrays, storage.read_json(f"{folder}/{FITTED_VALUES}"))
+
+
+def write_barrier(storage: Storage, folder: str, fitted: Fitted, decisions: pa.Table | None) -> None:
+    """Store what a barrier found; the marker, with the digests, is written last."""
+    files = {}
+    if decisions is not None:
+        files[DECISIONS] = storage.write_table(f"{folder}/{DECISIONS}", decisions).sha256
+    arrays = safetensors.numpy.save(dict(fitted.arrays))
+    files[FITTED_ARRAYS] = storage.write_bytes(f"{folder}/{FITTED_ARRAYS}", arrays).sha256
+    files[FITTED_VALUES] = storage.write_json(f"{folder}/{FITTED_VALUES}", fitted.values).sha256
+    storage.write_json(f"{folder}/{BARRIER}", {"files": files, "id": digest(*files.values())})
+
+
+def pack_table(table: pa.Table) -> bytes:
+    """A table as an Arrow IPC stream."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def unpack_table(data: pa.Buffer) -> pa.Table:
+    """The table of `pack_table`, without a copy."""
+    return pa.ipc.open_stream(data).read_all()
+
+
+def narrow_rows(storage: Storage, shard: WorkShard, step: Any, config: Any) -> pa.Table:
+    """The live rows of a work shard, in the columns that a barrier step reads.
+
+    Raises:
+        KeyError: the recipe has no stage before this one that writes such a column.
+    """
+    columns = stages.columns_of(step, config)
+    table = read_rows(storage, shard, columns)
+    missing = [c for c in columns if c not in table.column_names]
+    if missing:
+        scores = [c for c in table.column_names if c not in SCHEMA.names]
+        raise KeyError(f"needs columns {missing}, which no stage before it writes; there are: {scores}")
+    return table.filter(live_mask(table)).select(columns)
+
+
+def live_count(storage: Storage, shard: WorkShard) -> int:
+    """Number of live rows of a work shard."""
+    return pc.sum(live_mask(read_rows(storage, shard, []))).as_py() or 0
