@@ -17,7 +17,7 @@ Line = tuple[str, str, str]  # name, its number (set right), what stands behind 
 def summary(view: RunView, paths: Mapping[str, str] | None = None) -> str:
     """Rows in, made, dropped by each rule, kept, the held-out loss, then `paths` (label → path)."""
     rows = _rows(view)
-    facts = _facts(view) + [(label, str(path)) for label, path in (paths or {}).items()]
+    facts = _facts(view) + [(one_line(label, NAME_LIMIT), str(path)) for label, path in (paths or {}).items()]
     name_width = max(width(name) for name, _, _ in rows)
     number_width = max(width(figure) for _, figure, _ in rows)
     label_width = max((width(label) for label, _ in facts), default=0)
