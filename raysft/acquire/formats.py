@@ -4,7 +4,8 @@
                        `conversations`; `tool_calls` become JSON text
     sharegpt           `conversations`: [{from, value}, …], `system` beside it
     alpaca             `instruction`, `input`, `output` (also `context`, `response`), `history`, `system`
-    prompt_completion  a pair of `PAIRS`, each side a text or a list of messages, `system` beside it
+    prompt_completion  a pair of `PAIRS`, each side a text or a list of messages, `context` and `system`
+                       beside it
     seed_tasks         Self-Instruct: `instruction`, `instances` [{input, output}, …], `is_classification`
 
 Everywhere: a blank system turn is left out; `tools` beside a conversation join its system turn as they
@@ -19,9 +20,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Format = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "seed_tasks"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 Turns = list[dict[str, str]]
 
 ROLE_OF = {
@@ -113,7 +115,10 @@ def _format_of(value: Any) -> Format | None:
         return "seed_tasks"
     if "instruction" in value and any(key in value for key in ANSWER_KEYS):
         return "alpaca"
-    if any(prompt in value and completion in value for prompt, completion in PAIRS):
+    # With choices beside it, the question alone is not what the answer answers.
+    if "choices" not in value and any(
+        prompt in value and completion in value for prompt, completion in PAIRS
+    ):
         return "prompt_completion"
     return None
 
@@ -197,7 +202,10 @@ def _prompt_completion(row: Mapping[str, Any]) -> list[Example]:
         begun = [p for p in PAIRS if p[0] in row or p[1] in row] or list(PAIRS)
         lacking = dict.fromkeys(key for p in begun for key in p if key not in row)
         raise Unreadable(f"missing_field: {' or '.join(lacking)}")
-    turns = _side(row[pair[0]], pair[0], "user") + _side(row[pair[1]], pair[1], "assistant")
+    turns = _side(row[pair[0]], pair[0], "user")
+    if isinstance(row[pair[0]], str) and row.get("context") is not None:
+        turns = [{"role": "user", "content": _asked(turns[0]["content"], _text(row["context"], "context"))}]
+    turns += _side(row[pair[1]], pair[1], "assistant")
     return [Example(_with_system(row, turns))]
 
 
@@ -243,10 +251,9 @@ CONVERTERS: dict[Format, Callable[[Mapping[str, Any]], list[Example]]] = {
 
 def _asked(instruction: str, given: str) -> str:
     """An instruction and its input as one user turn."""
-    parts = [instruction.strip()]
-    if given.strip().lower() not in NO_INPUT:
-        parts.append(given.strip())
-    return "\n\n".join(part for part in parts if part)
+    if not given.strip() or given.strip().lower() in NO_INPUT:
+        return instruction
+    return f"{instruction}\n\n{given}" if instruction.strip() else given
 
 
 def _conversation(row: Mapping[str, Any]) -> tuple[list[Any], str]:

@@ -30,7 +30,6 @@ import pyarrow.parquet as pq
 from raysft.acquire.streams import Damaged, blocks, lines
 
 KINDS = ("jsonl", "json", "csv", "tsv", "parquet")
-COMPRESSIONS = ("gz", "zst")
 ALLOWED_ENDINGS = ".jsonl .json .csv .tsv (each also .gz or .zst) .parquet"
 MAX_RAW_CHARACTERS = 1_000
 MAX_REASON_CHARACTERS = 300
@@ -66,11 +65,10 @@ class BadRow:
 
 def kind_of(name: str) -> str | None:
     """The kind of file that a name's ending tells, or None for an ending that is not read."""
-    stem, _, ending = name.lower().rpartition(".")
-    if ending in COMPRESSIONS:
-        ending = stem.rpartition(".")[2]
-        return ending if ending in KINDS and ending != "parquet" else None
-    return ending if ending in KINDS else None
+    endings = name.lower().rpartition("/")[2].split(".")[1:]
+    is_compressed = endings[-1:] in (["gz"], ["zst"])
+    kind = endings[-2 if is_compressed else -1] if len(endings) > is_compressed else None
+    return kind if kind in KINDS and not (is_compressed and kind == "parquet") else None
 
 
 def records(uri: str) -> Iterator[Record | BadRow]:
