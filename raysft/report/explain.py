@@ -76,10 +76,8 @@ def explain(id: str, lookup: Lookup) -> str:
     parts = [_life_text(story.row, TEXT_CHARACTERS)]
     parts += [_life_text(life, ANCESTOR_CHARACTERS) for life in story.ancestors]
     if story.untold:
-        ids = ", ".join(one_line(i, 40) for i in story.untold[:5])
-        parts.append(
-            f"{len(story.untold):,} ancestors more than {DEPTH} generations back are not told: {ids}\n"
-        )
+        count, first = len(story.untold), one_line(story.untold[0], 40)
+        parts.append(f"not told, more than {DEPTH} generations back: {count:,} rows, the first {first}\n")
     return "\n".join(parts)
 
 

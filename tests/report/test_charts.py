@@ -1,5 +1,6 @@
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -26,7 +27,7 @@ def test_round_ticks_of_any_range_are_few_and_inside(low: float, span: float) ->
 def test_log_bins_from_one_up_all_hold_a_whole_number() -> None:
     edges = log_edges(100_000)
     assert edges[-1] > 100_000
-    assert all(math.ceil(a - 1e-9) < b - 1e-9 for a, b in zip(edges, edges[1:], strict=False))
+    assert all(math.ceil(a - 1e-9) < b - 1e-9 for a, b in pairwise(edges))
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1))
@@ -34,10 +35,7 @@ def test_bin_counts_lose_no_value_and_agree_with_the_edges(values: list[int]) ->
     edges = log_edges(max(*values, 9))
     counts = bin_counts(values, edges)
     assert sum(counts) == len(values)
-    slow = [
-        sum(low <= max(v, 1) + 1e-9 < high for v in values)
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    slow = [sum(low <= max(v, 1) + 1e-9 < high for v in values) for low, high in pairwise(edges)]
     assert counts == slow
 
 

@@ -12,7 +12,8 @@ from tests.report.runs import conversation, kept, lengths, manifest, manifests, 
 VOID = {"meta", "br"}
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></div></details></pre></style>"
-    "{{ 7 * 7 }}{% for x in y %}{# c #}\x00\x1b[2J\x85\u202emirrored\u2066 ﷽ שלום \ud83d\udfff \uffff &amp; ]]>"
+    "{{ 7 * 7 }}{% for x in y %}{# c #}"
+    "\x00\x1b[2J\x85\u202emirrored\u2066 ﷽ שלום \ud83d\udfff \uffff &amp; ]]>"
 )
 
 
