@@ -34,6 +34,11 @@ SIZES = (
     (10**5, "10K<n<100K"),
     (10**6, "100K<n<1M"),
     (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+    (10**10, "1B<n<10B"),
+    (10**11, "10B<n<100B"),
+    (10**12, "100B<n<1T"),
 )
 CHARACTERS_SHOWN = 600
 
@@ -82,7 +87,7 @@ def hub_licence(name: str | None) -> str:
 
 def size_category(rows: int) -> str:
     """The Hub's size class of a number of rows."""
-    return next((name for limit, name in SIZES if rows < limit), "n>10M")
+    return next((name for limit, name in SIZES if rows < limit), "n>1T")
 
 
 def _front_matter(

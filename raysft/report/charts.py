@@ -133,7 +133,8 @@ def histogram(values: Sequence[int], longest: int, title: str, x_label: str, y_l
     edges = log_edges(max(longest, 9))
     counts = bin_counts(values, edges)
     x = Axis(0.0, math.log10(edges[-1]), LEFT, WIDTH - RIGHT)
-    y = Axis(0.0, max([*counts, 1]) * 1.08, HEIGHT - BOTTOM, TOP)
+    # At least 5 rows high, so that no tick is half a row.
+    y = Axis(0.0, max(*counts, 5) * 1.08, HEIGHT - BOTTOM, TOP)
     body = Markup("")
     for count, (low, high) in zip(counts, pairwise(edges), strict=True):
         if count:

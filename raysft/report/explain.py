@@ -203,7 +203,8 @@ def _life_text(life: Life, limit: int) -> str:
     if life.stage:
         lines += [f"  {line}" for line in _origin(life)]
         lines += [f"  {line}" for line in _content(life.row, limit)]
-        lines += [f"  {line}" for step in life.steps for line in _step_text(step)]
+        for number, step in enumerate(life.steps):
+            lines += [f"  {line}" for line in _step_text(step, is_first=number == 0)]
         if life.fate == "kept":
             lines.append(f"  live after {one_line(life.steps[-1].folder)}, the last sealed stage that has it")
     return "\n".join(lines) + "\n"
@@ -242,7 +243,8 @@ def _content(row: Mapping[str, Any], limit: int) -> list[str]:
     return lines
 
 
-def _step_text(step: Step) -> list[str]:
+def _step_text(step: Step, *, is_first: bool) -> list[str]:
+    """What a stage did to the row; the stage that brought it in is told already by its origin."""
     name = f"{one_line(step.stage)}{f' (round {step.round})' if step.round > 1 else ''}"
     scores = ", ".join(f"{one_line(n, 60)} {_value(v)}" for n, v in step.added.items())
     lines = [f"{name}: {scores}"] if scores else []
@@ -255,7 +257,7 @@ def _step_text(step: Step) -> list[str]:
             lines.append(f"  {step.winner} is: {one_line(step.winner_instruction, ANCESTOR_CHARACTERS)}")
     elif step.consumed:
         lines.append(f"{name}: replaced by rows made from it")
-    return lines or [f"{name}: passed"]
+    return lines if lines or is_first else [f"{name}: passed"]
 
 
 def _value(value: Any) -> str:

@@ -34,6 +34,7 @@ MESSAGE_CHARACTERS = 1200
 MESSAGES_SHOWN = 6
 EXAMPLES_PER_RULE = 3
 SAMPLES_PER_LANGUAGE = 3
+GROUPS_SHOWN = 40
 FIRST_LANGUAGES = ("en", "zh")
 
 
@@ -252,8 +253,12 @@ def _groups(by_group: Mapping[str, Any]) -> dict[str, Any] | None:
     columns = list(dict.fromkeys(column for numbers in flat.values() for column in numbers))
     if not columns:
         return None
-    rows = [(untrusted.one_line(g, 60), [_figure(n.get(c)) for c in columns]) for g, n in flat.items()]
-    return {"columns": [untrusted.one_line(c.replace("_", " "), 60) for c in columns], "rows": rows}
+    shown = list(flat.items())[:GROUPS_SHOWN]
+    return {
+        "columns": [untrusted.one_line(c.replace("_", " "), 60) for c in columns],
+        "rows": [(untrusted.one_line(g, 60), [_figure(n.get(c)) for c in columns]) for g, n in shown],
+        "more": len(flat) - len(shown),
+    }
 
 
 def _figure(value: Any) -> str:

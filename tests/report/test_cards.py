@@ -85,7 +85,8 @@ def test_hub_licence_of_a_common_name_is_its_identifier(name: str | None, identi
 
 
 @pytest.mark.parametrize(
-    ("rows", "category"), [(0, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**7, "n>10M")]
+    ("rows", "category"),
+    [(0, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**7, "10M<n<100M"), (10**12, "n>1T")],
 )
 def test_size_category_of_a_number_of_rows_is_the_hubs(rows: int, category: str) -> None:
     assert size_category(rows) == category

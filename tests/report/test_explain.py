@@ -90,6 +90,7 @@ def test_explain_of_a_kept_row_tells_source_scores_and_that_it_was_kept() -> Non
     assert "什么是光合作用？" in text
     assert "curate.perplexity: perplexity 12.5" in text
     assert "curate.minhash: passed" in text
+    assert "acquire.seeds: passed" not in text
     assert "live after 05-curate.select-6" in text
 
 

@@ -193,3 +193,11 @@ def test_page_numbers_the_rounds_of_a_repeated_stage() -> None:
 def test_page_of_an_empty_run_still_renders() -> None:
     text = Parsed(render(RunView("empty", {}, []))).text
     assert "every row that was read or made was kept" in text
+
+
+def test_page_of_very_many_groups_shows_the_first_and_counts_the_rest() -> None:
+    groups = {"task": {f"task-{i}": {"loss": 1.0} for i in range(100)}}
+    text = Parsed(render(view(training={**training(), "by_group": groups}))).text
+    assert "task: task-39" in text
+    assert "task: task-40" not in text
+    assert "60 more groups are not shown" in text
