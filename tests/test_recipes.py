@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raysft import recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "jobs" / "recipes").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
 
 
 def test_recipes_that_ship_include_the_demo() -> None:
@@ -22,3 +24,11 @@ def test_recipe_that_ships_loads_and_has_its_files_name(path: Path, monkeypatch:
     loaded = recipe.load(path)
     assert loaded.settings.run.replace("-", "_") == path.stem
     assert loaded.sources or loaded.stages
+
+
+def test_recipe_in_the_readme_is_valid() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.split("```yaml\n")[1].split("```")[0]
+    loaded = recipe.parse(yaml.safe_load(block))
+    assert len(loaded.stages) == 10
+    assert loaded.train is not None
