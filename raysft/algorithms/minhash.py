@@ -11,6 +11,8 @@ The permutations are multiply-add modulo 2^64, odd multipliers, of which the upp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from numba import njit
@@ -64,24 +66,31 @@ def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def leader_edges(
-    bucket_starts: np.ndarray, signature: np.ndarray, threshold: float
+    bounds: np.ndarray, signatures: Sequence[np.ndarray], thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows in one bucket whose estimated similarity reaches `threshold`.
+    """Pairs of rows in one bucket that are similar enough by every kind of signature.
 
     Row by row, in the order given, a row is linked to every leader of its bucket that is near enough and
     becomes a leader where there is none. Rows of a bucket that are all alike thus cost one comparison
     each, not one for each pair.
 
     Args:
-        bucket_starts: int64 [buckets + 1], ascending, from 0 to the number of rows
-        signature: uint8 [rows, num_perm], see `one_byte`
+        bounds: int64 [buckets + 1], ascending, from 0 to the number of rows
+        signatures: of each kind uint8 [rows, its num_perm], see `one_byte`
+        thresholds: of each kind, the least `estimate`
 
     Returns:
         int64 [edges], int64 [edges]: positions of leaders, and of the rows linked to them
     """
-    num_perm = signature.shape[1]
-    least_equal = int(np.ceil((threshold * (1 - 1 / 256) + 1 / 256) * num_perm - 1e-9))
-    return _leader_edges(bucket_starts, np.ascontiguousarray(signature), least_equal)
+    widths = np.array([s.shape[1] for s in signatures], np.int64)
+    least = np.array(
+        [
+            np.ceil((t * (1 - 1 / 256) + 1 / 256) * w - 1e-9) if t > 0 else 0
+            for t, w in zip(thresholds, widths, strict=True)
+        ],
+        np.int64,
+    )
+    return _leader_edges(bounds, np.ascontiguousarray(np.hstack(signatures)), widths, least)
 
 
 @njit(cache=True, nogil=True)
@@ -119,22 +128,31 @@ def _band_keys(signature: np.ndarray, bands: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
+def _is_near(left: np.ndarray, right: np.ndarray, widths: np.ndarray, least: np.ndarray) -> bool:
+    start = 0
+    for kind in range(len(widths)):
+        equal = 0
+        for p in range(start, start + widths[kind]):
+            equal += left[p] == right[p]
+        if equal < least[kind]:
+            return False
+        start += widths[kind]
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _leader_edges(
-    bucket_starts: np.ndarray, signature: np.ndarray, least_equal: int
+    bounds: np.ndarray, signature: np.ndarray, widths: np.ndarray, least: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    num_perm = signature.shape[1]
     leaders = np.empty(len(signature), np.int64)
     lefts = [0 for _ in range(0)]
     rights = [0 for _ in range(0)]
-    for bucket in range(len(bucket_starts) - 1):
+    for bucket in range(len(bounds) - 1):
         count = 0
-        for row in range(bucket_starts[bucket], bucket_starts[bucket + 1]):
+        for row in range(bounds[bucket], bounds[bucket + 1]):
             is_linked = False
             for i in range(count):
-                equal = 0
-                for p in range(num_perm):
-                    equal += signature[leaders[i], p] == signature[row, p]
-                if equal >= least_equal:
+                if _is_near(signature[leaders[i]], signature[row], widths, least):
                     lefts.append(leaders[i])
                     rights.append(row)
                     is_linked = True

@@ -4,7 +4,8 @@ Columns in: messages. Columns out: none but the marks.
 Drops: `near_duplicate`, with the winner's id as detail.
 
 Rows that share a band are compared by their estimated Jaccard similarity (Broder 1997; one byte a
-permutation, Li & König 2010), so that a chance meeting in a band drops nothing. Of each connected
+permutation, Li & König 2010), so that a chance meeting in a band drops nothing. Whole conversations must
+also have similar answers: two questions about one long passage are no duplicates. Of each connected
 component the row with the longest answers (characters of all assistant turns) stays, then the one with
 the smallest id. A text of few words is one shingle; a text without words or signs is nobody's duplicate.
 """
@@ -24,6 +25,7 @@ from raysft.stage import Context, Gather, Partition, StageConfig
 
 VERSION = 1
 WRITES = "columns"
+ANSWER_PERM = 64
 EDGES = pa.schema(
     [
         ("id", pa.string()),
@@ -49,6 +51,13 @@ class Config(StageConfig):
         le=1,
         description="least estimated Jaccard similarity of duplicates; 0 trusts the bands alone",
     )
+    answer_threshold: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="least estimated similarity of the answers too, by words and pairs of CJK characters, "
+        "where whole conversations are compared; 0 for any answers",
+    )
     seed: int = Field(1, ge=0, description="of the permutations")
 
     @model_validator(mode="after")
@@ -62,7 +71,7 @@ class Config(StageConfig):
 
 
 def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, id, length, signature) for each band of every row that has a shingle."""
+    """(key, id, length, signature, answer_signature) for each band of every row that has a shingle."""
     signature, shingles = minhash.signatures(
         texts_of(table, config.on),
         num_perm=config.num_perm,
@@ -70,18 +79,19 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
         n_cjk=config.ngram_cjk,
         seed=config.seed,
     )
-    has_shingles = np.flatnonzero(shingles)
-    signature = signature[has_shingles]
-    row = np.repeat(np.arange(len(has_shingles)), config.bands)
-    packed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(config.num_perm), len(signature), [None, pa.py_buffer(minhash.one_byte(signature))]
+    answers, _ = minhash.signatures(
+        texts_of(table, "answers"), num_perm=ANSWER_PERM, n=1, n_cjk=2, seed=config.seed
     )
+    has_shingles = np.flatnonzero(shingles)
+    signature, answers = signature[has_shingles], answers[has_shingles]
+    row = pa.array(np.repeat(np.arange(len(has_shingles)), config.bands))
     return pa.table(
         {
             "key": pa.array(minhash.band_keys(signature, config.bands).ravel()),
-            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(pa.array(row)),
-            "length": pa.array(answer_lengths(table)[has_shingles][row]),
-            "signature": packed.take(pa.array(row)),
+            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(row),
+            "length": pa.array(answer_lengths(table)[has_shingles]).take(row),
+            "signature": _packed(signature).take(row),
+            "answer_signature": _packed(answers).take(row),
         }
     )
 
@@ -89,8 +99,13 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
 def edges(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     """Pairs of rows that share a band and are similar enough, each pair once."""
     rows = rows.sort_by([("key", "ascending"), ("length", "descending"), ("id", "ascending")])
-    groups = bounds(rows["key"].combine_chunks().to_numpy())
-    left, right = minhash.leader_edges(groups, _signature(rows, config.num_perm), config.threshold)
+    kinds, thresholds = ["signature"], [config.threshold]
+    if config.on == "conversation":
+        kinds.append("answer_signature")
+        thresholds.append(config.answer_threshold)
+    left, right = minhash.leader_edges(
+        bounds(rows["key"].combine_chunks().to_numpy()), [_unpacked(rows[k]) for k in kinds], thresholds
+    )
     ids, lengths = rows["id"].combine_chunks(), rows["length"].combine_chunks()
     found = pa.table(
         [column.take(pa.array(end)) for column in (ids, lengths) for end in (left, right)],
@@ -126,14 +141,20 @@ def decide(pairs: pa.Table, config: Config, context: Context) -> pa.Table:
     )
 
 
-def _signature(rows: pa.Table, num_perm: int) -> np.ndarray:
-    """uint8 [rows, num_perm] from the column `signature`."""
-    column = rows["signature"].combine_chunks()
-    if len(column) == 0:
-        return np.zeros((0, num_perm), np.uint8)
-    flat = np.frombuffer(column.buffers()[1], np.uint8)
-    start = column.offset * num_perm
-    return flat[start : start + len(column) * num_perm].reshape(len(column), num_perm)
+def _packed(signature: np.ndarray) -> pa.Array:
+    """fixed_size_binary[num_perm] of the signatures' lowest bytes."""
+    width = signature.shape[1]
+    low = np.ascontiguousarray(minhash.one_byte(signature))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(low), [None, pa.py_buffer(low)])
+
+
+def _unpacked(column: pa.ChunkedArray) -> np.ndarray:
+    """uint8 [rows, num_perm] of a column made by `_packed`."""
+    packed = column.combine_chunks()
+    width = packed.type.byte_width
+    start = packed.offset * width
+    flat = np.frombuffer(packed.buffers()[1] or b"", np.uint8)[start : start + len(packed) * width]
+    return flat.reshape(len(packed), width)
 
 
 STEPS = (

@@ -11,12 +11,16 @@ import pyarrow.compute as pc
 On = Literal["instruction", "conversation"]
 
 
-def texts_of(table: pa.Table, on: On) -> pa.Array:
+def texts_of(table: pa.Table, on: On | Literal["answers"]) -> pa.Array:
     """One string a row of `messages`, "" where there is nothing to read, never null.
 
-    "instruction" is the first user turn, "conversation" all turns' contents joined by newlines.
+    "instruction" is the first user turn, "conversation" all turns' contents joined by newlines, "answers"
+    those of the assistant.
     """
     row, roles, contents = _turns(table)
+    if on == "answers":
+        is_answer = pc.equal(roles, "assistant")
+        row, contents = row[is_answer.to_numpy(zero_copy_only=False)], contents.filter(is_answer)
     if on == "instruction":
         is_user = pc.equal(roles, "user").to_numpy(zero_copy_only=False)
         rows, first = np.unique(row[is_user], return_index=True)
