@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+_ONES = "[一二三四五六七八九]"
 _DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")}
 _MARK = re.compile(
     r"^[\s*#>]*"  # Markdown around the number
     r"(?:(?:task|item|no\.?)\s*|任务|题目|问题|指令|第)?"
-    r"[(（\[【]?\s*(?P<number>\d{1,3}|[一二三四五六七八九十]{1,3})\s*[条题个]?[*\s]*"
-    r"(?:\.(?!\d)|[．。、:：)）\]】,，])"
+    rf"[(（\[【]?\s*(?P<number>\d{{1,3}}|{_ONES}?十{_ONES}?|{_ONES}{{1,2}})\s*[条题个]?[*\s]*"
+    r"(?:\.(?!\d)|[．。、:：)）\]】])"
     r"[\s*]*",
     re.IGNORECASE,
 )
