@@ -9,13 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from raysft.sample import digest64
-from raysft.train.chat import IGNORED, Encoded
+from raysft.train.chat import IGNORED, encode
+
+ENCODED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("lang", pa.string()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""One sample a row; `reason` says why a sample without tokens cannot be used, else it is null."""
 
 PACKED = pa.schema(
     [
@@ -97,33 +112,58 @@ def best_fit_decreasing(lengths: Sequence[int], capacity: int, seed: int = 0) ->
     return rows
 
 
-def pack(
-    encoded: Sequence[Encoded],
-    ids: Sequence[str],
-    tasks: Sequence[str | None],
-    langs: Sequence[str | None],
-    context_length: int,
-    *,
-    packed: bool = True,
-    seed: int = 0,
-) -> pa.Table:
-    """Rows of `PACKED` that hold every sample once; one sample a row where `packed` is False."""
+def encode_rows(rows: pa.Table, tokenizer: Any, context_length: int) -> pa.Table:
+    """Samples with `id`, `messages`, `task`, `lang` as `ENCODED`, one row each; see chat.encode."""
+    encoded = [encode(messages, tokenizer, context_length) for messages in rows["messages"].to_pylist()]
+    return pa.table(
+        {
+            "id": rows["id"],
+            "task": rows["task"],
+            "lang": rows["lang"],
+            "input_ids": pa.array([e.input_ids for e in encoded], ENCODED.field("input_ids").type),
+            "labels": pa.array([e.labels for e in encoded], ENCODED.field("labels").type),
+            "reason": pa.array([e.reason for e in encoded], pa.string()),
+            "detail": pa.array([e.detail for e in encoded], pa.string()),
+        },
+        schema=ENCODED,
+    )
+
+
+def pack(encoded: pa.Table, context_length: int, *, packed: bool = True, seed: int = 0) -> pa.Table:
+    """Rows of `PACKED` that hold every sample of an `ENCODED` table once; unusable samples must be gone.
+
+    With `packed` False each sample has a row of its own.
+    """
+    lengths = pc.list_value_length(encoded["input_ids"]).to_numpy()
     if packed:
-        rows = best_fit_decreasing([len(e.input_ids) for e in encoded], context_length, seed)
+        rows = best_fit_decreasing(lengths, context_length, seed)
     else:
         rows = [[i] for i in range(len(encoded))]
-    return pa.Table.from_pydict(
+    samples = encoded.take(pa.array([i for row in rows for i in row], pa.int64())).combine_chunks()
+    lengths = pc.list_value_length(samples["input_ids"]).to_numpy()
+    labels = pc.list_flatten(samples["labels"]).to_numpy().copy()
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    # What begins a sample follows the end of another one, which must not predict it.
+    labels[starts[:-1]] = IGNORED
+    learnt = np.concatenate([[0], np.cumsum(labels != IGNORED)])
+    by_sample = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return pa.table(
         {
-            "input_ids": [[t for i in row for t in encoded[i].input_ids] for row in rows],
-            "labels": [[t for i in row for t in [IGNORED, *encoded[i].labels[1:]]] for row in rows],
-            "lengths": [[len(encoded[i].input_ids) for i in row] for row in rows],
-            "label_counts": [[sum(t != IGNORED for t in encoded[i].labels[1:]) for i in row] for row in rows],
-            "ids": [[ids[i] for i in row] for row in rows],
-            "tasks": [[tasks[i] for i in row] for row in rows],
-            "langs": [[langs[i] for i in row] for row in rows],
-        },
-        schema=PACKED,
-    )
+            "input_ids": _lists(starts[by_sample], pc.list_flatten(samples["input_ids"])),
+            "labels": _lists(starts[by_sample], labels),
+            "lengths": _lists(by_sample, lengths),
+            "label_counts": _lists(by_sample, np.diff(learnt[starts])),
+            "ids": _lists(by_sample, samples["id"]),
+            "tasks": _lists(by_sample, samples["task"]),
+            "langs": _lists(by_sample, samples["lang"]),
+        }
+    ).cast(PACKED)
+
+
+def _lists(offsets: np.ndarray, values: Any) -> pa.ListArray:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
 
 
 def order(n_rows: int, epoch: int, seed: int) -> np.ndarray:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysft.train.chat import IGNORED, Encoded
-from raysft.train.pack import PackedIndex, best_fit_decreasing, collate, order, pack
+from raysft.sample import samples
+from raysft.train.chat import IGNORED
+from raysft.train.pack import ENCODED, PackedIndex, best_fit_decreasing, collate, encode_rows, order, pack
+from tests.fixtures.tiny_model import make_tiny_tokenizer
 
-SAMPLES = [
-    Encoded([5, 6, 7], [IGNORED, 6, 7]),
-    Encoded([8, 9], [8, 9]),
-    Encoded([1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4]),
-]
+SAMPLES = pa.Table.from_pylist(
+    [
+        {"id": "a", "task": "t", "lang": "en", "input_ids": [5, 6, 7], "labels": [IGNORED, 6, 7]},
+        {"id": "b", "task": None, "lang": "zh", "input_ids": [8, 9], "labels": [8, 9]},
+        {"id": "c", "task": "t", "lang": None, "input_ids": [1, 2, 3, 4], "labels": [IGNORED] * 3 + [4]},
+    ],
+    schema=ENCODED,
+)
 
 
 def packed(context_length=6, **options):
-    return pack(SAMPLES, ["a", "b", "c"], ["t", None, "t"], ["en", "zh", None], context_length, **options)
+    return pack(SAMPLES, context_length, **options)
 
 
 @given(st.lists(st.integers(1, 64), max_size=200), st.integers(0, 3))
@@ -97,7 +103,7 @@ def test_packed_index_of_a_slice_counts_that_slice():
 
 
 def test_collate_positions_restart_with_each_sample_and_padding():
-    batch = collate(packed(context_length=7).slice(0))
+    batch = collate(packed(context_length=7))
     rows = packed(context_length=7)["lengths"].to_pylist()
     width = max(sum(lengths) for lengths in rows)
     assert batch.input_ids.shape == (len(rows), width)
@@ -113,3 +119,25 @@ def test_order_is_a_permutation_that_epoch_and_seed_decide():
     assert first.tolist() == order(50, 0, 7).tolist()
     assert first.tolist() != order(50, 1, 7).tolist()
     assert first.tolist() != order(50, 0, 8).tolist()
+
+
+def test_pack_no_samples_gives_no_rows():
+    rows = pack(SAMPLES.slice(0, 0), 6)
+    assert len(rows) == 0
+    assert PackedIndex.of(rows).label_counts.tolist() == []
+
+
+def test_encode_rows_keeps_order_and_says_why_a_row_is_unusable():
+    answer = {"role": "assistant", "content": "Yes, of course."}
+    rows = samples(
+        [
+            {"id": "a", "messages": [{"role": "user", "content": "Is it?"}, answer], "lang": "en"},
+            {"id": "b", "messages": [{"role": "user", "content": "Is it?"}]},
+            {"id": "c", "messages": [{"role": "user", "content": "Is it? " * 30}, answer], "task": "qa"},
+        ]
+    )
+    encoded = encode_rows(rows, make_tiny_tokenizer(), 64)
+    assert encoded["id"].to_pylist() == ["a", "b", "c"]
+    assert encoded["reason"].to_pylist() == [None, "no_assistant_turn", "too_long"]
+    assert [len(ids) > 0 for ids in encoded["input_ids"].to_pylist()] == [True, False, False]
+    assert len(encode_rows(rows.slice(0, 0), make_tiny_tokenizer(), 64)) == 0

@@ -1,0 +1,120 @@
+"""A trained model as a folder that transformers, peft and vLLM load, with a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from raysft.engines.adapter import check_for_vllm, read_adapter
+from raysft.train.chat import end_of_turn_id
+from raysft.train.config import TrainConfig
+
+
+def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write an adapter (of a peft model) or all weights as safetensors, with all that a server needs.
+
+    Args:
+        model: what was trained.
+        folder: made if it does not exist.
+        dtype: type of a full model's weights on disk; as they are, if None.
+
+    Raises:
+        ValueError: an adapter that vLLM could not serve (raysft.engines.adapter says why).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder), safe_serialization=True)
+        check_for_vllm(read_adapter(str(folder)))
+    else:
+        kept = model.config.dtype
+        state = model.state_dict()
+        if dtype is not None:
+            state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+            model.config.dtype = dtype
+        model.save_pretrained(str(folder), state_dict=state)
+        model.config.dtype = kept
+    _finish(model, tokenizer, folder)
+
+
+def merge_adapter(model_folder: str, adapter_folder: str, out: Path) -> None:
+    """Write the model with the adapter's update added to its weights, in the model's own type."""
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype="auto", use_safetensors=True)
+    merged = PeftModel.from_pretrained(base, adapter_folder).merge_and_unload(safe_merge=True)
+    out.mkdir(parents=True, exist_ok=True)
+    merged.save_pretrained(str(out))
+    _finish(merged, AutoTokenizer.from_pretrained(adapter_folder), out)
+
+
+def _finish(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Tokenizer with its template, and a generation config that stops where the model learnt to."""
+    tokenizer.save_pretrained(str(folder))
+    own = getattr(model, "generation_config", None) or GenerationConfig()
+    generation = GenerationConfig.from_dict(own.to_dict())
+    known = generation.eos_token_id
+    stops = [] if known is None else list(known) if isinstance(known, list | tuple) else [known]
+    stops = list(dict.fromkeys([end_of_turn_id(tokenizer), *stops, tokenizer.eos_token_id]))
+    generation.eos_token_id = stops[0] if len(stops) == 1 else stops
+    generation.save_pretrained(str(folder))
+
+
+def model_card(
+    title: str, config: TrainConfig, data_digest: str, numbers: Mapping[str, Any], counts: Mapping[str, int]
+) -> str:
+    """The card in Markdown: what was trained, on what, how, and what came of it.
+
+    Args:
+        title: the run's name.
+        config: the training config as it ran.
+        data_digest: digest of the sealed training data's manifest.
+        numbers: measured values by name, for example `loss_before`.
+        counts: samples by fate, for example `trained on`, `held out`, `too_long`.
+    """
+    base = config.model or "none: made from scratch"
+    method = config.method.model_dump()
+    kind = method.pop("kind")
+    details = ", ".join(f"{name} {value}" for name, value in method.items())
+    front = ["---", "library_name: " + ("peft" if kind != "full" else "transformers")]
+    if config.model:
+        front.append(f"base_model: {json.dumps(config.model, ensure_ascii=False)}")
+    front += ["tags: [raysft, sft]", "---"]
+    settings = config.model_dump(mode="json", exclude={"model", "method"}, exclude_none=True)
+    return "\n".join(
+        [
+            *front,
+            f"# {title}",
+            "",
+            f"- Base model: {base}",
+            f"- Method: {kind}" + (f" ({details})" if details else ""),
+            f"- Training data: sealed manifest {data_digest}",
+            "",
+            "Loss is on the assistant's tokens only, in nats a token. Answers end with the end-of-turn token.",
+            "",
+            "## Results",
+            *_table(
+                ("measure", "value"), {k: v for k, v in numbers.items() if not isinstance(v, list | dict)}
+            ),
+            "",
+            "## Samples",
+            *_table(("fate", "samples"), counts),
+            "",
+            "## Settings",
+            *_table(("setting", "value"), settings),
+            "",
+        ]
+    )
+
+
+def _table(head: tuple[str, str], values: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {name} | {_cell(value)} |" for name, value in values.items()]
+    return [f"| {head[0]} | {head[1]} |", "|---|---|", *rows]
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    return text.replace("|", "\\|")

@@ -1,0 +1,261 @@
+"""The training loop: one process or several, the same rows in the same order either way.
+
+A step takes a fixed number of rows, over all processes, so the number of processes changes neither what
+a step sees nor its size. Its loss is the sum of the negative log-likelihoods of all learnt tokens of all
+those rows, divided by their number: long and short samples, micro-batches and processes weigh by tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from raysft.sample import digest64
+from raysft.train.checkpoint import Checkpoints, read_state, trained, write_state
+from raysft.train.collective import Alone, Collective
+from raysft.train.config import TrainConfig
+from raysft.train.loss import label_nll
+from raysft.train.pack import Batch, PackedIndex, collate, order
+
+ADAM_BETAS = (0.9, 0.95)
+DEFAULT_MICRO_BATCHES = 8
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite; going on would only spoil the weights."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps there are, and which rows each takes."""
+
+    rows: int
+    rows_per_step: int
+    steps_per_epoch: int
+    steps: int
+    seed: int
+
+    def rows_of(self, step: int) -> np.ndarray:
+        """Numbers of the rows of a step, over all processes. An epoch's last step may have fewer."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        start = within * self.rows_per_step
+        return order(self.rows, epoch, self.seed)[start : start + self.rows_per_step]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step as it was: `step` counts from 1, `loss` in nats a token, `tokens` of all samples seen."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    label_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run. `tokens` and `seconds` count all steps, those before a resume included."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_plan(config: TrainConfig, index: PackedIndex) -> Plan:
+    """Steps and their rows.
+
+    Raises:
+        ValueError: there is nothing to train on.
+    """
+    if not len(index):
+        raise ValueError("there are no rows to train on")
+    if config.tokens_per_step is not None:
+        rows_per_step = max(1, round(config.tokens_per_step / float(index.tokens.mean())))
+    else:
+        micro_batches = config.micro_batches_per_step or DEFAULT_MICRO_BATCHES
+        rows_per_step = micro_batches * config.rows_per_micro_batch
+    rows_per_step = min(rows_per_step, len(index))
+    steps_per_epoch = math.ceil(len(index) / rows_per_step)
+    steps = max(1, round(config.epochs * steps_per_epoch))
+    if config.max_steps is not None:
+        steps = min(steps, config.max_steps)
+    return Plan(len(index), rows_per_step, steps_per_epoch, steps, config.seed)
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """The rate of step `step` (from 0) of `steps`: a linear warm-up, then the schedule down to 0."""
+    warmup = math.ceil(config.warmup_ratio * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - progress)
+    return config.learning_rate
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the forward pass multiplies in bfloat16: as asked, or, for auto, where hardware does."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(config: TrainConfig, device: torch.device) -> Any:
+    """The context of a forward pass."""
+    if not uses_bfloat16(config.precision, device):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the trained parameters; matrices decay, norms and biases do not."""
+    parameters = list(trained(model).values())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=config.learning_rate, betas=ADAM_BETAS, fused=True
+    )
+
+
+def train(
+    model: Any,
+    rows: pa.Table,
+    config: TrainConfig,
+    *,
+    collective: Collective | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+    data_digest: str = "",
+) -> Trained:
+    """Train the model in place, from the last checkpoint if there is one.
+
+    Args:
+        model: a causal model of transformers or peft, on its device; what requires a gradient is trained.
+        rows: packed rows (raysft.train.pack.PACKED), the same in every process.
+        on_step: called in every process after each step; an exception ends the run.
+        data_digest: identity of the rows; a checkpoint made from others is refused.
+
+    Raises:
+        NonFiniteLoss: with the step and the ids of its first samples.
+        StateMismatch: the last checkpoint belongs to another run.
+    """
+    collective = collective or Alone()
+    index = PackedIndex.of(rows)
+    plan = make_plan(config, index)
+    identity = {**asdict(plan), "data": data_digest, "learning_rate": config.learning_rate}
+    optimizer = make_optimizer(model, config)
+    parameters = list(trained(model).values())
+    state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "history": [], "plan": identity}
+    latest = checkpoints.latest() if checkpoints else None
+    if latest is not None:
+        state = read_state(latest, model, optimizer, identity)
+    collective.share(parameters)
+    model.train()
+    while state["step"] < plan.steps:
+        report = _step(model, rows, index, plan, config, optimizer, parameters, collective, state["step"])
+        state["step"] = report.step
+        state["tokens"] += report.tokens
+        state["seconds"] += report.seconds
+        state["history"].append(
+            {
+                "step": report.step,
+                "loss": report.loss,
+                "learning_rate": report.learning_rate,
+                "tokens_per_s": report.tokens_per_second,
+            }
+        )
+        if checkpoints and (report.step % config.save_every_steps == 0 or report.step == plan.steps):
+            metrics = {"step": report.step, "loss": report.loss, "tokens": state["tokens"]}
+            checkpoints.save(
+                report.step, metrics, lambda folder: write_state(folder, model, optimizer, state)
+            )
+        on_step(report)
+    return Trained(state["step"], state["tokens"], state["seconds"], state["history"])
+
+
+def _step(
+    model: Any,
+    rows: pa.Table,
+    index: PackedIndex,
+    plan: Plan,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    collective: Collective,
+    step: int,
+) -> StepReport:
+    """One optimizer step over the rows that the plan gives it."""
+    began = time.perf_counter()
+    device = parameters[0].device
+    # Dropout of a step follows from its number, so that a resumed run repeats it without a saved state.
+    torch.manual_seed(digest64(config.seed, "dropout", step, collective.rank) >> 1)
+    taken = plan.rows_of(step)
+    # The longest first, dealt out in turn: processes get equal shares, micro-batches little padding.
+    taken = taken[np.argsort(-index.tokens[taken], kind="stable")]
+    label_tokens = int(index.label_counts[taken].sum())
+    nll = 0.0
+    for batch in micro_batches(rows, taken[collective.rank :: collective.size], config, device):
+        with autocast(config, device):
+            loss = label_nll(model, batch).sum() / max(1, label_tokens)
+        loss.backward()
+        nll += loss.item()
+    (loss_of_step,) = collective.add([nll])
+    if not math.isfinite(loss_of_step):
+        ids = [id for ids in rows["ids"].take(pa.array(taken[:3])).to_pylist() for id in ids][:5]
+        raise NonFiniteLoss(
+            f"the loss of step {step + 1} is {loss_of_step}; lower learning_rate "
+            f"({config.learning_rate}) or look at its samples, e.g. {ids}"
+        )
+    collective.add_gradients(parameters)
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    rate = learning_rate(config, step, plan.steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepReport(
+        step=step + 1,
+        steps=plan.steps,
+        loss=loss_of_step,
+        learning_rate=rate,
+        grad_norm=float(grad_norm),
+        tokens=int(index.tokens[taken].sum()),
+        label_tokens=label_tokens,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def micro_batches(
+    rows: pa.Table, taken: np.ndarray, config: TrainConfig, device: torch.device
+) -> Iterator[Batch]:
+    """The taken rows as tensors on the device, `rows_per_micro_batch` at a time."""
+    for start in range(0, len(taken), config.rows_per_micro_batch):
+        batch = collate(rows.take(pa.array(taken[start : start + config.rows_per_micro_batch])))
+        yield Batch(
+            batch.input_ids.to(device, non_blocking=True),
+            batch.labels.to(device, non_blocking=True),
+            batch.position_ids.to(device, non_blocking=True),
+        )

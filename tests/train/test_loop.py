@@ -1,0 +1,169 @@
+"""The loop learns, weighs by tokens, resumes exactly, and gives the same losses however it is cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from raysft.train.chat import IGNORED
+from raysft.train.checkpoint import FolderCheckpoints, StateMismatch
+from raysft.train.loop import NonFiniteLoss, learning_rate, make_plan, train
+from raysft.train.pack import PackedIndex, order
+from tests.train.tiny import make_config, make_rows, make_tiny
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return make_rows(make_tiny()[1])
+
+
+def losses(rows, config, **options):
+    model, _ = make_tiny()
+    return [entry["loss"] for entry in train(model, rows, config, **options).history]
+
+
+class Stop(Exception):
+    """Raised by a test to end a run between two steps."""
+
+
+def stop_after(step):
+    def on_step(report):
+        if report.step == step:
+            raise Stop
+
+    return on_step
+
+
+def test_train_few_rows_lowers_the_loss(rows):
+    history = losses(rows, make_config(epochs=30))
+    assert history[-1] < history[0] * 0.5
+
+
+def test_train_stopped_and_resumed_repeats_the_uninterrupted_losses(rows, tmp_path):
+    config = make_config()
+    expected = losses(rows, config)
+    assert len(expected) > 7
+    checkpoints = FolderCheckpoints(tmp_path, keep=1)
+    with pytest.raises(Stop):
+        losses(rows, config, checkpoints=checkpoints, on_step=stop_after(5))
+    assert checkpoints.latest().name == "step-000000003"
+    seen = []
+    resumed = losses(rows, config, checkpoints=checkpoints, on_step=lambda report: seen.append(report.step))
+    assert seen[0] == 4
+    assert resumed == expected
+    assert [path.name for path in tmp_path.iterdir()] == [f"step-{len(expected):09d}"]
+
+
+def test_train_finished_run_started_again_trains_no_step(rows, tmp_path):
+    config = make_config(max_steps=2)
+    checkpoints = FolderCheckpoints(tmp_path, keep=1)
+    first = losses(rows, config, checkpoints=checkpoints)
+    assert losses(rows, config, checkpoints=checkpoints, on_step=stop_after(1)) == first
+
+
+def test_train_resume_with_other_rows_or_rate_is_refused(rows, tmp_path):
+    config = make_config(max_steps=1)
+    losses(rows, config, checkpoints=FolderCheckpoints(tmp_path, keep=1), data_digest="a")
+    with pytest.raises(StateMismatch, match="data was a and is b"):
+        losses(rows, config, checkpoints=FolderCheckpoints(tmp_path, keep=1), data_digest="b")
+    other = make_config(max_steps=1, learning_rate=1e-3)
+    with pytest.raises(StateMismatch, match="learning_rate"):
+        losses(rows, other, checkpoints=FolderCheckpoints(tmp_path, keep=1), data_digest="a")
+
+
+def test_train_unfinished_checkpoint_is_not_seen(rows, tmp_path):
+    def fail(folder):
+        (folder / "state.json").write_text("{}")
+        raise OSError("disk full")
+
+    checkpoints = FolderCheckpoints(tmp_path, keep=1)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.save(1, {}, fail)
+    assert checkpoints.latest() is None
+
+
+def test_train_micro_batch_size_does_not_change_the_losses(rows):
+    one = losses(rows, make_config(max_steps=4, micro_batches_per_step=4, rows_per_micro_batch=1))
+    four = losses(rows, make_config(max_steps=4, micro_batches_per_step=1, rows_per_micro_batch=4))
+    np.testing.assert_allclose(one, four, rtol=2e-5)
+
+
+def test_train_first_loss_is_the_mean_over_learnt_tokens_of_the_step(rows):
+    config = make_config(max_steps=1)
+    (loss,) = losses(rows, config)
+    model, _ = make_tiny()
+    taken = rows.take(pa.array(order(len(rows), 0, config.seed)[:4]))
+    nll, count = 0.0, 0
+    for row in taken.to_pylist():
+        at = 0
+        for length in row["lengths"]:
+            ids = torch.tensor([row["input_ids"][at : at + length]])
+            labels = torch.tensor([row["labels"][at : at + length]])
+            tokens = int((labels != IGNORED).sum())
+            with torch.no_grad():
+                nll += model.eval()(input_ids=ids, labels=labels).loss.item() * tokens
+            count += tokens
+            at += length
+    assert loss == pytest.approx(nll / count, rel=1e-5)
+
+
+def test_train_every_row_is_seen_once_an_epoch(rows):
+    plan = make_plan(make_config(micro_batches_per_step=3), PackedIndex.of(rows))
+    for epoch in range(2):
+        steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+        seen = np.concatenate([plan.rows_of(step) for step in steps])
+        assert sorted(seen.tolist()) == list(range(len(rows)))
+
+
+def test_train_infinite_loss_names_step_and_samples(rows):
+    model, _ = make_tiny()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match=r"step 1 is nan.*sample-"):
+        train(model, rows, make_config())
+
+
+def test_train_bfloat16_follows_float32_closely(rows):
+    exact = losses(rows, make_config(max_steps=8))
+    half = losses(rows, make_config(max_steps=8, precision="bfloat16"))
+    assert half != exact
+    np.testing.assert_allclose(half, exact, rtol=0.02)
+
+
+def test_make_plan_tokens_per_step_gives_that_many_tokens(rows):
+    index = PackedIndex.of(rows)
+    plan = make_plan(make_config(tokens_per_step=500, micro_batches_per_step=None, epochs=0.5), index)
+    assert plan.rows_per_step == round(500 / index.tokens.mean())
+    assert plan.steps == max(1, round(plan.steps_per_epoch / 2))
+
+
+def test_make_plan_without_rows_raises(rows):
+    with pytest.raises(ValueError, match="no rows"):
+        make_plan(make_config(), PackedIndex.of(rows.slice(0, 0)))
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("linear", 0.0), ("constant", 1.0)])
+def test_learning_rate_warms_up_then_follows_its_schedule(schedule, last):
+    config = make_config(learning_rate=1.0, warmup_ratio=0.1, schedule=schedule)
+    rates = [learning_rate(config, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[99] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(last, abs=0.01)
+    assert all(a >= b for a, b in itertools.pairwise(rates[99:]))
+
+
+def test_train_report_counts_tokens_of_the_step(rows):
+    reports = []
+    model, _ = make_tiny()
+    result = train(model, rows, make_config(epochs=1), on_step=reports.append)
+    index = PackedIndex.of(rows)
+    assert sum(r.tokens for r in reports) == result.tokens == index.tokens.sum()
+    assert sum(r.label_tokens for r in reports) == index.label_counts.sum()
+    assert all(dataclasses.asdict(r)["grad_norm"] > 0 for r in reports)
