@@ -89,8 +89,8 @@ class Recipe:
         return f"{self.settings.root.rstrip('/')}/{self.settings.run}"
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read, override and validate a recipe.
+def load(path: str | Path, overrides: Iterable[str] = (), limit: int | None = None) -> Recipe:
+    """Read, override and validate a recipe; with `limit`, as a preview under a name of its own.
 
     Raises:
         RecipeError: lists all that is wrong with it.
@@ -108,7 +108,25 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         problem = apply_override(tree, override)
         if problem:
             problems.append(problem)
+    if limit is not None:
+        _limit(tree, limit)
     return parse(tree, problems)
+
+
+def _limit(tree: dict[str, Any], n: int) -> None:
+    """Cut every source to n rows a file and every stage's `target` to n; the run is "<run>-limit<n>"."""
+    tree["run"] = f"{tree.get('run')}-limit{n}"
+    sources = tree.get("sources")
+    for source in sources if isinstance(sources, list) else []:
+        if isinstance(source, dict):
+            key = "rows" if source.get("kind") == "world" else "limit"
+            had = source.get(key)
+            source[key] = min(had, n) if isinstance(had, int) else n
+    entries = tree.get("stages")
+    for item in entries if isinstance(entries, list) else []:
+        for settings in item.values() if isinstance(item, dict) else []:
+            if isinstance(settings, dict) and isinstance(settings.get("target"), int):
+                settings["target"] = min(settings["target"], n)
 
 
 def parse(tree: dict[str, Any], problems: list[str] | None = None) -> Recipe:

@@ -6,7 +6,7 @@ What comes out is stored with the pass (work.write_barrier) and laid over the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +117,12 @@ def _gather(p: Pass, index: int, context: Context, parts: list[Any]) -> pa.Table
     return step.fn(rows.sort_by("id") if "id" in rows.column_names else rows, p.config, context)
 
 
-def with_cause(error: Exception) -> Exception:
-    """The error a task's own code raised, out of Ray's wrapping."""
-    cause: Callable[[], Exception] | None = getattr(error, "as_instanceof_cause", None)
-    return cause() if cause else error
+def with_cause(error: BaseException) -> BaseException:
+    """The error a worker's own code raised, out of Ray's wrappings."""
+    while True:
+        inner = getattr(error, "cause", None) or (
+            error.__cause__ if type(error).__module__.startswith("ray.") else None
+        )
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._raylet import Config
 
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
 
@@ -54,15 +56,20 @@ def connected(address: str | None) -> Iterator[Capacity]:
     Raises:
         ConnectionError: there is an address and nothing answers there.
     """
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of C++ messages on this process's stderr
     address = address or os.environ.get("RAY_ADDRESS")
     joined_here = not ray.is_initialized()
     if joined_here:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+        options: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": False,
+        }
         if address:
             ray.init(address=address, **options)
         else:
+            _use_a_token()
             size = local_capacity()
             ray.init(num_cpus=int(size.cpus), include_dashboard=False, **options)
     _quiet_ray_data()
@@ -79,6 +86,14 @@ def log_folder() -> str:
     return os.path.join(node.get_session_dir_path(), "logs")
 
 
+def _use_a_token() -> None:
+    """Token authentication for a local Ray, with a token of its own, unless the environment says."""
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        Config.initialize("")
+
+
 def _quiet_ray_data() -> None:
     """One progress view is ours; Ray's own go to its log files. One block stays one work shard."""
     context = ray.data.DataContext.get_current()
@@ -86,4 +101,6 @@ def _quiet_ray_data() -> None:
     context.target_max_block_size = None
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train", "ray"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logger = logging.getLogger(name)
+        for handler in [h for h in logger.handlers if "Plain" in type(h).__name__]:
+            logger.removeHandler(handler)

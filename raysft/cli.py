@@ -1,0 +1,221 @@
+"""The command line: raysft run|curate|train|plan|status|explain|report|export|doctor.
+
+Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raysft import __version__, recipe
+from raysft.recipe import Recipe, RecipeError
+
+OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run one command; errors a user can act on are one message, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        print("\nraysft: stopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    except RecipeError as error:
+        print(f"raysft: {error}", file=sys.stderr)
+        return WRONG
+    except Exception as error:
+        if os.environ.get("RAYSFT_TRACEBACK"):
+            raise
+        print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
+        print("raysft: RAYSFT_TRACEBACK=1 shows where", file=sys.stderr)
+        return WRONG if type(error).__name__ in ("PreflightError", "LookupError") else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="raysft", description="raw sources to a tuned model, on Ray")
+    parser.add_argument("--version", action="version", version=f"raysft {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help)
+        made.set_defaults(command=command)
+        if name != "doctor":
+            made.add_argument("recipe", help="a recipe's YAML file")
+            made.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", dest="overrides")
+            made.add_argument(
+                "--limit", type=_positive, metavar="N", help="a preview on N rows a source file"
+            )
+        return made
+
+    for name, command, help in (
+        ("run", _run, "acquire, augment, curate and train; goes on where an earlier run ended"),
+        ("curate", _curate, "all of a run but the training"),
+        ("train", _train, "train on a curated set that is sealed already"),
+    ):
+        made = add(name, command, help)
+        made.add_argument("--address", help="a Ray cluster; RAY_ADDRESS, else a local Ray")
+        if name == "run":
+            made.add_argument("--until", metavar="STAGE", help="end after this stage")
+    plan = add("plan", _plan, "validate and show stages, fingerprints, what is sealed, resources")
+    plan.add_argument("--json", action="store_true")
+    plan.add_argument("--address", help="compare with this cluster instead of a local Ray")
+    add("status", _status, "what became of a run")
+    add("report", _report, "write the report page again from the sealed stages")
+    explain = add("explain", _explain, "the whole life of a row, kept or dropped")
+    explain.add_argument("id", help="the row's id")
+    explain.add_argument("--json", action="store_true")
+    export = add("export", _export, "the curated set in another format")
+    export.add_argument("--format", default="messages", help="messages, sharegpt, alpaca, prompt_completion")
+    export.add_argument("--out", default="-", help="a file; standard output if unset")
+    export.add_argument("--skip-unfit", action="store_true", help="leave out rows the format cannot hold")
+    add("doctor", _doctor, "what is installed and what this machine has")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("allowed: 1 or more")
+    return value
+
+
+def _load(arguments: argparse.Namespace) -> Recipe:
+    return recipe.load(arguments.recipe, arguments.overrides, limit=arguments.limit)
+
+
+def _run(arguments: argparse.Namespace, trains: bool = True, until: str | None = None) -> int:
+    loaded = _load(arguments)
+    from raysft.report.terminal import summary
+    from raysft.runtime.run import run_recipe
+
+    outcome = run_recipe(
+        loaded, until=until or getattr(arguments, "until", None), address=arguments.address, trains=trains
+    )
+    print(summary(outcome.view, outcome.paths), end="")
+    return OK
+
+
+def _curate(arguments: argparse.Namespace) -> int:
+    return _run(arguments, trains=False)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    loaded = _load(arguments)
+    from raysft.runtime.plan import make_plan
+    from raysft.runtime.run import NotSealed, sealed_of
+    from raysft.runtime.storage import Storage
+
+    if loaded.train is None:
+        raise RecipeError(["train: is missing"])
+    plan = make_plan(loaded)
+    if len(sealed_of(plan, Storage(loaded.run_root))) < len(plan.all_passes):
+        raise NotSealed(
+            f"the curated set of {loaded.settings.run!r} is not sealed: raysft curate comes first"
+        )
+    return _run(arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from raysft.runtime import describe
+
+    loaded = _load(arguments)
+    shown = describe.describe(loaded, arguments.address)
+    print(json.dumps(shown, indent=2) if arguments.json else describe.as_text(shown))
+    return WRONG if shown["problems"] else OK
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from raysft.runtime.status import STATUS
+
+    storage = _storage(arguments)
+    try:
+        status = storage.read_json(STATUS)
+    except FileNotFoundError:
+        print(f"raysft: {storage.uri()} has never been run", file=sys.stderr)
+        return FAILED
+    print(json.dumps(status, indent=2, ensure_ascii=False))
+    return OK
+
+
+def _storage(arguments: argparse.Namespace) -> Any:
+    from raysft.runtime.storage import Storage
+
+    return Storage(_load(arguments).run_root)
+
+
+def _sealed(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
+    from raysft.runtime.plan import make_plan
+    from raysft.runtime.run import NotSealed, sealed_of
+    from raysft.runtime.storage import Storage
+
+    loaded = _load(arguments)
+    plan, storage = make_plan(loaded), Storage(loaded.run_root)
+    sealed = sealed_of(plan, storage)
+    if not sealed:
+        raise NotSealed(f"{storage.uri()} has no sealed stage of this recipe; raysft run comes first")
+    return plan, storage, sealed
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from raysft.report.terminal import summary
+    from raysft.runtime import curated
+    from raysft.runtime.run import REPORT, RESULT, report
+
+    plan, storage, sealed = _sealed(arguments)
+    training = storage.read_json(RESULT) if storage.exists(RESULT) else None
+    languages = storage.read_json(curated.MARKER)["languages"]
+    starts = max((m.engine_start_seconds for m in sealed), default=0.0)
+    seen = report(plan, storage, sealed, training, starts, languages)
+    print(summary(seen, {"report": storage.uri(REPORT)}), end="")
+    return OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import functools
+
+    from raysft.report import explain
+    from raysft.runtime.view import lookup
+
+    _, storage, sealed = _sealed(arguments)
+    tell = explain.explain_json if arguments.json else explain.explain
+    print(tell(arguments.id, functools.partial(lookup, storage, sealed)))
+    return OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from raysft.report.export import lines
+    from raysft.runtime.curated import read_curated
+
+    table = read_curated(_storage(arguments))
+    made = lines(table, arguments.format, skip_unfit=arguments.skip_unfit)
+    if arguments.out == "-":
+        for line in made:
+            print(line)
+        return OK
+    with open(arguments.out, "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in made)
+    return OK
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from raysft import stage
+    from raysft.runtime.cluster import local_capacity
+    from raysft.runtime.view import versions
+
+    for name, found in versions().items():
+        print(f"{name:<14} {found}")
+    has = local_capacity()
+    print(f"{'local Ray':<14} {has.cpus:g} logical CPUs, {has.gpus:g} GPUs")
+    print(f"{'stages':<14} {', '.join(stage.names())}")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""`raysft plan`: what a recipe would do, what of it is sealed, and whether the cluster can hold it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import Any
+
+from raysft.recipe import Recipe
+from raysft.runtime import preflight
+from raysft.runtime.cluster import Capacity, connected, local_capacity
+from raysft.runtime.driver import label
+from raysft.runtime.manifest import read_manifest
+from raysft.runtime.plan import make_plan, operators, resources, segments
+from raysft.runtime.storage import Storage
+
+
+def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
+    """The plan of a recipe as JSON values; nothing is run, and Ray is joined only where there is one."""
+    problems = preflight.missing_models(recipe)
+    plan = make_plan(recipe)
+    storage = Storage(recipe.run_root)
+    joined = address or os.environ.get("RAY_ADDRESS")
+    with connected(address) if joined else nullcontext(local_capacity()) as has:
+        problems += preflight.does_not_fit(plan, has, with_training=True)
+        cut = segments(plan, has.cpus, has.gpus)
+    of = {p.folder: i for i, segment in enumerate(cut, 1) for p in segment}
+    stages = [
+        {
+            "stage": p.stage,
+            "label": label(p.folder),
+            "folder": p.folder,
+            "fingerprint": p.fingerprint,
+            "engine": p.engine,
+            "writes": p.writes,
+            "segment": of.get(p.folder, 0),
+            "is_sealed": read_manifest(storage, p.folder) is not None,
+        }
+        for p in plan.all_passes
+    ]
+    wants = [resources(segment, recipe.engines) for segment in cut]
+    return {
+        "run": recipe.settings.run,
+        "root": storage.uri(),
+        "sources": [{"uri": unit.uri, "bytes": unit.bytes} for _, unit in plan.units],
+        "stages": stages,
+        "segments": [
+            {"pools": [o.engine or "tasks" for o in operators(s)], "cpus": c, "gpus": g}
+            for s, (c, g) in zip(cut, wants, strict=True)
+        ],
+        "cluster": _capacity(has),
+        "problems": problems,
+    }
+
+
+def _capacity(has: Capacity) -> dict[str, Any]:
+    return {"where": has.where, "cpus": has.cpus, "gpus": has.gpus}
+
+
+def as_text(shown: dict[str, Any]) -> str:
+    """The plan for a terminal."""
+    size = sum(s["bytes"] or 0 for s in shown["sources"])
+    lines = [
+        f"{shown['run']} → {shown['root']}",
+        f"  {len(shown['sources'])} source units, {size / 2**20:,.1f} MiB",
+        "",
+        f"  {'stage':<26} {'segment':>7}  {'engine':<12} {'fingerprint':<12}  state",
+    ]
+    for s in shown["stages"]:
+        state = "sealed, skipped" if s["is_sealed"] else "to do"
+        place = f"{s['segment'] or '':>7}  {s['engine'] or '':<12} {s['fingerprint'][:12]}"
+        lines.append(f"  {s['label']:<26} {place}  {state}")
+    has = shown["cluster"]
+    lines.append("")
+    for i, s in enumerate(shown["segments"], 1):
+        pools = " → ".join(s["pools"])
+        lines.append(f"  segment {i}: {pools}; wants {s['cpus'] + 1:g} CPUs, {s['gpus']:g} GPUs at the least")
+    lines.append(f"  {has['where']} has {has['cpus']:g} CPUs, {has['gpus']:g} GPUs")
+    if shown["problems"]:
+        lines += ["", "  this run cannot start:", *(f"  - {p}" for p in shown["problems"])]
+    return "\n".join(lines)

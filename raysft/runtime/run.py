@@ -1,0 +1,154 @@
+"""A whole run, from a recipe to its report: what the command line and the jobs call."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysft.recipe import Recipe
+from raysft.report.cards import dataset_card
+from raysft.report.page import render
+from raysft.report.view import RunView, totals
+from raysft.runtime import curated, driver, view
+from raysft.runtime.cluster import connected
+from raysft.runtime.driver import Run
+from raysft.runtime.manifest import Manifest, read_manifest
+from raysft.runtime.plan import Plan, make_plan
+from raysft.runtime.progress import Progress
+from raysft.runtime.segment import EngineBuilder, build_engine
+from raysft.runtime.status import Status
+from raysft.runtime.storage import Storage
+
+REPORT = "report/index.html"
+RESULT = "train/result.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: what its reports are made from, and where things are."""
+
+    view: RunView
+    paths: Mapping[str, str]
+
+
+class NotSealed(RuntimeError):
+    """A command needs stages that no run has sealed yet."""
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    until: str | None = None,
+    address: str | None = None,
+    trains: bool = True,
+    progress: Progress | None = None,
+    build_engine: EngineBuilder = build_engine,
+) -> Outcome:
+    """Run a recipe to its end, or up to and with the stage `until`; training only where `trains`.
+
+    Raises:
+        LookupError: there is no stage `until`.
+        PreflightError, TooManyBadRows, …: also told in the run's status.json.
+    """
+    plan = make_plan(recipe)
+    if until is not None:
+        plan = plan.until(until)
+    trains = trains and until is None and recipe.train is not None
+    storage = Storage(recipe.run_root)
+    status = Status(storage, recipe.settings.run)
+    outcomes: list[Outcome] = []
+
+    def finish(run: Run) -> None:
+        outcomes.append(_finish(run, trains))
+
+    with _stoppable(status):
+        status.begin()
+        driver.start(
+            plan,
+            storage,
+            functools.partial(connected, address),
+            progress or Progress(),
+            status,
+            with_training=trains,
+            finish=finish,
+            build_engine=build_engine,
+        )
+        status.succeeded(_numbers(outcomes[0].view))
+    return outcomes[0]
+
+
+@contextlib.contextmanager
+def _stoppable(status: Status) -> Iterator[None]:
+    """Tell in status.json how a run ended; SIGTERM stops it as Ctrl-C does."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        status.stopped()
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):  # a root that cannot be written is the error being told
+            status.failed(error)
+        raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _finish(run: Run, trains: bool) -> Outcome:
+    """The curated set, training and the report."""
+    languages = curated.export_curated(run.storage, run.sealed)
+    training = None
+    paths = {"curated set": run.storage.uri(curated.FOLDER)}
+    if trains and run.recipe.train is not None:
+        from raysft.runtime.training import train_run
+
+        run.status.running("train")
+        training = train_run(run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress)
+        run.storage.write_json(RESULT, training)
+        paths["adapter" if run.recipe.train.method.kind == "lora" else "model"] = training["folder"]
+    seen = report(run.plan, run.storage, run.sealed, training, sum(run.engine_starts.values()), languages)
+    paths["report"] = run.storage.uri(REPORT)
+    return Outcome(seen, paths)
+
+
+def report(
+    plan: Plan,
+    storage: Storage,
+    sealed: list[Manifest],
+    training: Mapping[str, Any] | None,
+    engine_start_seconds: float,
+    languages: Mapping[str, int],
+) -> RunView:
+    """Write the report page and the dataset card; returns what they were made from."""
+    seen = view.run_view(plan, storage, sealed, curated.read_curated(storage), training, engine_start_seconds)
+    storage.write_bytes(REPORT, render(seen).encode("utf-8", "replace"))
+    card = dataset_card(seen, sources=view.source_facts(storage, sealed[0]), languages=languages)
+    storage.write_bytes(f"{curated.FOLDER}/README.md", card.encode("utf-8", "replace"))
+    return seen
+
+
+def _numbers(seen: RunView) -> dict[str, Any]:
+    """The numbers that status.json and _SUCCESS keep."""
+    sums = totals(seen)
+    numbers: dict[str, Any] = {**sums.__dict__, "unaccounted": sums.unaccounted}
+    if seen.training:
+        numbers |= {name: seen.training.get(name) for name in ("loss_before", "loss_after")}
+    return numbers
+
+
+def sealed_of(plan: Plan, storage: Storage) -> list[Manifest]:
+    """The sealed stages of a plan, in order, up to the first that is not."""
+    found: list[Manifest] = []
+    for p in plan.all_passes:
+        known = read_manifest(storage, p.folder)
+        if known is None:
+            break
+        found.append(known)
+    return found
