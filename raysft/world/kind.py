@@ -1,0 +1,89 @@
+"""One kind of task of the world: how it is asked, what may be asked, and what is right.
+
+A phrasing is a format string. Filled with slots it is an instruction; read backwards (`Kind.read`) it
+gives the slots again. So the truth of an instruction is found from its own text, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from string import Formatter
+
+Slots = dict[str, str]
+NUMBER_SLOTS = frozenset("abcn")
+TASK_SLOT = "task"
+"""Holds a whole task, maybe with forms of its own, so it takes in as much as it can."""
+DEFAULT_SENTENCE = {"en": "The answer is {answer}.", "zh": "答案是{answer}。"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`sample` draws slots; `solve` gives the answer, or None for slots outside the world.
+
+    `sentence` is the answer as a full sentence, over the slots and `answer`. `accepts` is there for
+    kinds with many right answers, of which `solve` gives one. `is_exact`: capitals count.
+    """
+
+    name: str
+    task: str
+    domain: str
+    lang: str
+    phrasings: tuple[str, ...]
+    sample: Callable[[Random], Slots]
+    solve: Callable[[Slots], str | None]
+    sentence: str = ""
+    accepts: Callable[[str, Slots], bool] | None = None
+    is_exact: bool = False
+
+    def instruction(self, slots: Slots, phrasing: int) -> str:
+        return self.phrasings[phrasing].format_map(slots)
+
+    def read(self, instruction: str) -> Slots | None:
+        """The slots of an instruction of this kind, or None where it is of another."""
+        for phrasing in self.phrasings:
+            slots = read(phrasing, instruction)
+            if slots is not None and self.solve(slots) is not None:
+                return slots
+        return None
+
+    def full_sentence(self, slots: Slots) -> str:
+        """The right answer as a sentence."""
+        answer = self.solve(slots)
+        return (self.sentence or DEFAULT_SENTENCE[self.lang]).format_map({**slots, "answer": answer})
+
+
+@cache
+def _pattern(phrasing: str) -> re.Pattern[str]:
+    parts, seen = [], set()
+    for literal, slot, _, _ in Formatter().parse(phrasing):
+        parts.append(re.escape(literal))
+        if slot is None:
+            continue
+        if slot in seen:
+            parts.append(f"(?P={slot})")
+            continue
+        seen.add(slot)
+        what = r"\d{1,4}" if slot in NUMBER_SLOTS else ".+" if slot == TASK_SLOT else ".+?"
+        parts.append(f"(?P<{slot}>{what})")
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def read(phrasing: str, text: str) -> Slots | None:
+    """The slots with which the phrasing is the text, or None."""
+    match = _pattern(phrasing).fullmatch(text)
+    return match.groupdict() if match else None
+
+
+def lookup(table: Mapping[str, str], slot: str) -> Callable[[Slots], str | None]:
+    """A `solve` that looks the slot up."""
+    return lambda slots: table.get(slots[slot])
+
+
+def key_of(table: Mapping[str, str], slot: str) -> Callable[[Random], Slots]:
+    """A `sample` that draws one of the table's keys."""
+    keys = list(table)
+    return lambda rng: {slot: rng.choice(keys)}

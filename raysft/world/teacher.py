@@ -1,0 +1,149 @@
+"""Conversations that teach a small model to follow this project's own prompts inside the world.
+
+    teacher_rows(start, stop, seed)   rows as `raysft.world.tasks.generate` gives them
+
+Row i is one of, by `MIX`
+    plain           a task of the world and its answer
+    evolved         an evolved task (`raysft.world.evolution`) and its answer
+    self_instruct   the prompt of `augment.self_instruct` and the numbered list of new tasks it asks for
+    evolve          the prompt of `augment.evolve` for one operation and the rewritten task
+
+The prompts are those of `raysft.augment.prompts`, word for word, so an edited prompt is taught as edited.
+This is the one place where two families of stages meet: world imports augment.prompts, and augment
+imports nothing of world.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from raysft.augment.prompts import render
+from raysft.world import vocabulary as v
+from raysft.world.check import truth
+from raysft.world.evolution import OPERATIONS, Truth, evolve
+from raysft.world.kind import Kind
+from raysft.world.tasks import KINDS_OF, LANGUAGES, draw, row, row_rng
+
+VERSION = 1
+MIX = {"plain": 0.45, "evolved": 0.15, "self_instruct": 0.15, "evolve": 0.25}
+EXAMPLES = range(2, 9)
+"""Examples of a self-instruct prompt; `augment.self_instruct` shows 8, and fewer of a small pool."""
+ASKED = range(2, 8)
+"""New tasks that it asks for; 7 there."""
+FOREIGN_SHARE = 0.2
+"""Examples and tasks to rewrite that are not of the world, as seed tasks are not; none is ever answered."""
+TWICE_SHARE = 0.15
+"""Tasks to rewrite that were rewritten once before, as in the second step of `augment.evolve`."""
+
+FOREIGN = {
+    "en": (
+        "Explain in your own words why people like {food}.",
+        "Write a short story about a {animal} and a {garment}.",
+        "Give three pieces of advice to somebody who moves to {city}.",
+        "Plan a day in {city} for a family with two children.",
+        "Describe a {tool} to a person who has never seen one.",
+        "Make a list of five things that one can cook with {food}.",
+        "Why would somebody keep a {animal} at home? Give two reasons.",
+        "Write a friendly message to {name}, who lost a {garment} at {place}.",
+    ),
+    "zh": (
+        "请说说为什么大家喜欢吃{food}。",
+        "写一个关于{animal}和{garment}的小故事。",
+        "给刚搬到{city}的人提三条建议。",
+        "帮一家四口安排在{city}玩一天的行程。",
+        "向没见过{tool}的人介绍一下它。",
+        "列出五道可以用{food}做的菜。",
+        "为什么有人在家里养{animal}？说两个理由。",
+        "{name}在{place}丢了{garment}，写几句话安慰一下。",
+    ),
+}
+
+
+def teacher_rows(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
+    """Rows start … stop-1 of the endless list that `seed` names; row i depends on (VERSION, seed, i)."""
+    return [_teacher_row(seed, i) for i in range(start, stop)]
+
+
+def _teacher_row(seed: int, i: int) -> dict[str, Any]:
+    rng = row_rng(f"teacher {VERSION}", seed, i)
+    lang = rng.choice(LANGUAGES)
+    (what,) = rng.choices(list(MIX), list(MIX.values()))
+    return _MAKERS[what](lang, rng)
+
+
+def _plain(lang: str, rng: Random) -> dict[str, Any]:
+    kind, _, instruction, answer = draw(rng, lang)
+    return row(kind, instruction, answer)
+
+
+def _evolved(lang: str, rng: Random) -> dict[str, Any]:
+    known, instruction = _known_task(lang, rng)
+    evolved = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)
+    right = _truth(evolved)
+    return row(right.kind, evolved, right.answer)
+
+
+def _self_instruct(lang: str, rng: Random) -> dict[str, Any]:
+    """The new tasks are of kinds that differ from one another and, as far as there are enough kinds,
+    from those of the examples."""
+    shown, asked = rng.choice(EXAMPLES), rng.choice(ASKED)
+    kinds = rng.sample(KINDS_OF[lang], shown + asked)
+    examples = [_example(kind, lang, rng) for kind in kinds[:shown]]
+    new = [draw(rng, lang, kind)[2] for kind in kinds[shown:]]
+    prompt = render("self_instruct", lang, examples=examples, count=asked)
+    answer = "\n".join(f"{number}. {text}" for number, text in enumerate(new, shown + 1))
+    return _prompted("self_instruct", lang, prompt, answer)
+
+
+def _evolve(lang: str, rng: Random) -> dict[str, Any]:
+    operation = rng.choice(OPERATIONS)
+    known: Truth | None = None
+    if rng.random() < FOREIGN_SHARE and operation != "breadth":
+        instruction = _foreign(lang, rng)
+    else:
+        known, instruction = _known_task(lang, rng)
+    prompt = render(f"evolve_{operation}", lang, instruction=instruction)
+    return _prompted(f"evolve_{operation}", lang, prompt, evolve(operation, lang, instruction, known, rng))
+
+
+def _known_task(lang: str, rng: Random) -> tuple[Truth, str]:
+    kind, slots, instruction, answer = draw(rng, lang)
+    known = Truth(answer, kind.full_sentence(slots), kind, slots)
+    if rng.random() < TWICE_SHARE:
+        instruction = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)
+        known = _truth(instruction)
+    return known, instruction
+
+
+def _truth(instruction: str) -> Truth:
+    known = truth(instruction)
+    if known is None:
+        raise ValueError(f"an evolved task of the world cannot be read: {instruction!r}")
+    return known
+
+
+def _example(kind: Kind, lang: str, rng: Random) -> str:
+    return _foreign(lang, rng) if rng.random() < FOREIGN_SHARE else draw(rng, lang, kind)[2]
+
+
+def _foreign(lang: str, rng: Random) -> str:
+    at = int(lang == "zh")
+    groups = {"animal": v.ANIMALS, "garment": v.CLOTHES, "tool": v.TOOLS}
+    words = {group: rng.choice(pairs)[at] for group, pairs in groups.items()}
+    names, foods, places = (
+        (v.NAMES_EN, v.NAMES_ZH)[at],
+        (v.FOODS_EN, v.FOODS_ZH)[at],
+        (v.PLACES_EN, v.PLACES_ZH)[at],
+    )
+    city = rng.choice(v.CAPITALS)[1 + 2 * at]
+    chosen = {"name": rng.choice(names), "food": rng.choice(foods), "place": rng.choice(places), "city": city}
+    return rng.choice(FOREIGN[lang]).format_map({**words, **chosen})
+
+
+def _prompted(task: str, lang: str, prompt: str, answer: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "task": task, "domain": "prompts", "lang": lang}
+
+
+_MAKERS = {"plain": _plain, "evolved": _evolved, "self_instruct": _self_instruct, "evolve": _evolve}

@@ -1,0 +1,241 @@
+"""The words and facts of the small world, in English and Chinese.
+
+Small and regular on purpose: a model of two or three million parameters learns all of it in minutes.
+Every pair is (English, Chinese); every word belongs to one group only.
+"""
+
+from __future__ import annotations
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _words(text: str, separator: str = " ") -> tuple[str, ...]:
+    return tuple(text.split(separator))
+
+
+def _table(text: str, separator: str) -> dict[str, str]:
+    return dict(pair.split() for pair in text.split(separator))
+
+
+ANIMALS: Pairs = (
+    ("ant", "蚂蚁"),
+    ("bee", "蜜蜂"),
+    ("frog", "青蛙"),
+    ("mouse", "老鼠"),
+    ("cat", "猫"),
+    ("rabbit", "兔子"),
+    ("duck", "鸭子"),
+    ("dog", "狗"),
+    ("sheep", "绵羊"),
+    ("pig", "猪"),
+    ("goat", "山羊"),
+    ("horse", "马"),
+    ("cow", "牛"),
+    ("lion", "狮子"),
+    ("elephant", "大象"),
+    ("whale", "鲸鱼"),
+)
+FRUITS: Pairs = (
+    ("apple", "苹果"),
+    ("pear", "梨"),
+    ("banana", "香蕉"),
+    ("orange", "橙子"),
+    ("grape", "葡萄"),
+    ("lemon", "柠檬"),
+    ("peach", "桃子"),
+    ("cherry", "樱桃"),
+    ("mango", "芒果"),
+    ("melon", "甜瓜"),
+    ("plum", "李子"),
+    ("strawberry", "草莓"),
+)
+TOOLS: Pairs = (
+    ("hammer", "锤子"),
+    ("saw", "锯子"),
+    ("axe", "斧头"),
+    ("brush", "刷子"),
+    ("needle", "针"),
+    ("shovel", "铲子"),
+    ("ladder", "梯子"),
+    ("drill", "电钻"),
+    ("rope", "绳子"),
+    ("broom", "扫帚"),
+)
+CLOTHES: Pairs = (
+    ("shirt", "衬衫"),
+    ("coat", "大衣"),
+    ("hat", "帽子"),
+    ("skirt", "裙子"),
+    ("scarf", "围巾"),
+    ("sock", "袜子"),
+    ("shoe", "鞋"),
+    ("glove", "手套"),
+    ("jacket", "夹克"),
+    ("sweater", "毛衣"),
+)
+GROUPS: dict[tuple[str, str], Pairs] = {
+    ("animal", "动物"): ANIMALS,
+    ("fruit", "水果"): FRUITS,
+    ("tool", "工具"): TOOLS,
+    ("garment", "衣物"): CLOTHES,
+}
+NOUNS: Pairs = ANIMALS + FRUITS + TOOLS + CLOTHES
+TO_CHINESE = dict(NOUNS)
+TO_ENGLISH = {zh: en for en, zh in NOUNS}
+GROUP_EN = {en: group[0] for group, pairs in GROUPS.items() for en, _ in pairs}
+GROUP_ZH = {zh: group[1] for group, pairs in GROUPS.items() for _, zh in pairs}
+
+# Bodies of neighbouring animals in a tier are alike; between tiers the larger one is beyond doubt.
+SIZE_TIERS = (
+    ("ant", "bee"),
+    ("mouse", "frog"),
+    ("cat", "rabbit", "duck"),
+    ("sheep", "pig", "goat"),
+    ("horse", "cow"),
+    ("elephant",),
+    ("whale",),
+)
+SIZE_EN = {word: tier for tier, words in enumerate(SIZE_TIERS) for word in words}
+SIZE_ZH = {TO_CHINESE[word]: tier for word, tier in SIZE_EN.items()}
+
+CAPITALS = (
+    ("France", "Paris", "法国", "巴黎"),
+    ("Italy", "Rome", "意大利", "罗马"),
+    ("Spain", "Madrid", "西班牙", "马德里"),
+    ("Germany", "Berlin", "德国", "柏林"),
+    ("Austria", "Vienna", "奥地利", "维也纳"),
+    ("Greece", "Athens", "希腊", "雅典"),
+    ("Norway", "Oslo", "挪威", "奥斯陆"),
+    ("Portugal", "Lisbon", "葡萄牙", "里斯本"),
+    ("Russia", "Moscow", "俄罗斯", "莫斯科"),
+    ("China", "Beijing", "中国", "北京"),
+    ("Japan", "Tokyo", "日本", "东京"),
+    ("Thailand", "Bangkok", "泰国", "曼谷"),
+    ("Vietnam", "Hanoi", "越南", "河内"),
+    ("India", "New Delhi", "印度", "新德里"),
+    ("Egypt", "Cairo", "埃及", "开罗"),
+    ("Kenya", "Nairobi", "肯尼亚", "内罗毕"),
+    ("Canada", "Ottawa", "加拿大", "渥太华"),
+    ("Cuba", "Havana", "古巴", "哈瓦那"),
+    ("Peru", "Lima", "秘鲁", "利马"),
+    ("Poland", "Warsaw", "波兰", "华沙"),
+)
+CAPITAL_EN = {country: city for country, city, _, _ in CAPITALS}
+CAPITAL_ZH = {country: city for _, _, country, city in CAPITALS}
+
+_OPPOSITES_EN = (
+    "hot cold,big small,fast slow,happy sad,long short,high low,heavy light,open closed,full empty,"
+    "early late,near far,hard soft,wet dry,strong weak,rich poor,loud quiet,clean dirty,thick thin,"
+    "left right,up down,old new,good bad,black white"
+)
+_OPPOSITES_ZH = (
+    "大 小、多 少、快 慢、高 低、长 短、冷 热、新 旧、黑 白、上 下、左 右、远 近、轻 重、早 晚、厚 薄、"
+    "强 弱、贫 富、干 湿、软 硬、胖 瘦、开 关、真 假、好 坏、前 后"
+)
+
+
+def _both_ways(table: dict[str, str]) -> dict[str, str]:
+    return table | {second: first for first, second in table.items()}
+
+
+OPPOSITE_EN = _both_ways(_table(_OPPOSITES_EN, ","))
+OPPOSITE_ZH = _both_ways(_table(_OPPOSITES_ZH, "、"))
+
+COLOURS = (
+    ("snow", "white", "雪", "白色"),
+    ("milk", "white", "牛奶", "白色"),
+    ("salt", "white", "盐", "白色"),
+    ("cotton", "white", "棉花", "白色"),
+    ("grass", "green", "草", "绿色"),
+    ("a leaf", "green", "树叶", "绿色"),
+    ("a cucumber", "green", "黄瓜", "绿色"),
+    ("blood", "red", "血", "红色"),
+    ("a tomato", "red", "西红柿", "红色"),
+    ("a cherry", "red", "樱桃", "红色"),
+    ("coal", "black", "煤", "黑色"),
+    ("a crow", "black", "乌鸦", "黑色"),
+    ("the sky", "blue", "天空", "蓝色"),
+    ("the sea", "blue", "大海", "蓝色"),
+    ("a banana", "yellow", "香蕉", "黄色"),
+    ("a lemon", "yellow", "柠檬", "黄色"),
+    ("chocolate", "brown", "巧克力", "棕色"),
+    ("a carrot", "orange", "胡萝卜", "橙色"),
+)
+COLOUR_EN = {thing: colour for thing, colour, _, _ in COLOURS}
+COLOUR_ZH = {thing: colour for _, _, thing, colour in COLOURS}
+
+DAYS_EN = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAYS_ZH = ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日")
+MONTHS_EN = _words("January February March April May June July August September October November December")
+MONTHS_ZH = tuple(f"{n}月" for n in range(1, 13))
+
+NAMES_EN = ("Mia", "Tom", "Ben", "Ana", "Leo", "Eva", "Sam", "Lily", "Max", "Zoe")
+NAMES_ZH = ("小明", "小红", "小刚", "小丽", "小华", "小芳", "小军", "小云")
+FOODS_EN = ("soup", "rice", "bread", "cheese", "noodles", "fish", "cake", "salad")
+FOODS_ZH = ("面条", "米饭", "饺子", "包子", "鱼", "蛋糕", "豆腐", "汤")
+PLACES_EN = ("school", "the market", "the park", "the station", "home", "the shop")
+PLACES_ZH = ("学校", "市场", "公园", "车站", "家里", "商店")
+COUNTED_EN = ("apples", "pears", "books", "balls", "cups", "eggs", "pens", "coins")
+COUNTED_ZH = ("苹果", "梨", "球", "杯子", "鸡蛋", "橘子", "面包", "气球")
+
+# (third person present, past, what follows)
+VERBS_EN = (
+    ("walks", "walked", "to school"),
+    ("eats", "ate", "an apple"),
+    ("sees", "saw", "a bird"),
+    ("buys", "bought", "some bread"),
+    ("plays", "played", "in the garden"),
+    ("writes", "wrote", "a letter"),
+    ("drinks", "drank", "some tea"),
+    ("goes", "went", "to the park"),
+    ("makes", "made", "a cake"),
+    ("finds", "found", "a key"),
+    ("sings", "sang", "a song"),
+    ("cooks", "cooked", "some rice"),
+    ("opens", "opened", "the door"),
+    ("runs", "ran", "to the shop"),
+    ("takes", "took", "the bus"),
+)
+# (verb, object): 了 goes between them
+VERBS_ZH = tuple(
+    (pair[0], pair[1:])
+    for pair in _words("去学校 吃苹果 看电影 买面包 写信 喝茶 做蛋糕 唱歌 洗衣服 读书 打球 坐公交车")
+)
+REQUESTS_EN = (
+    "open the door",
+    "close the window",
+    "sit down",
+    "wait here",
+    "come in",
+    "help me",
+    "call me",
+    "bring the book",
+    "wash the cup",
+    "turn off the light",
+    "write your name",
+    "be quiet",
+    "speak slowly",
+    "read the text",
+)
+REQUESTS_ZH = _words(
+    "开门 关窗 坐下 等一下 进来 帮帮我 把书拿来 把杯子洗干净 关灯 写上名字 安静 说慢一点 读课文 排好队"
+)
+THINGS_EN = ("film", "book", "soup", "hotel", "song", "game", "cake", "trip", "phone", "chair")
+THINGS_ZH = ("电影", "节目", "酒店", "游戏", "蛋糕", "手机", "房间", "杯子", "菜", "活动")
+GOOD_EN = ("good", "great", "lovely", "nice", "wonderful", "excellent")
+BAD_EN = ("bad", "awful", "terrible", "boring", "poor", "horrible")
+GOOD_ZH = ("好", "棒", "出色", "不错", "优秀", "完美")
+BAD_ZH = ("差", "糟糕", "差劲", "失败", "糟", "让人失望")
+QUALITIES_ZH = ("好", "贵", "大", "新", "便宜", "漂亮")
+
+PLURALS = _table(
+    "cat cats,dog dogs,book books,tree trees,cup cups,egg eggs,hat hats,box boxes,bus buses,"
+    "glass glasses,city cities,baby babies,leaf leaves,knife knives,child children,man men,"
+    "woman women,foot feet,tooth teeth,mouse mice",
+    ",",
+)
+MEASURES = _table(
+    "书 本、鱼 条、马 匹、纸 张、汽车 辆、牛 头、树 棵、花 朵、笔 支、衣服 件、伞 把、鸡 只、灯 盏、"
+    "画 幅、桥 座、飞机 架、信 封、鞋 双、井 口、电影 部",
+    "、",
+)

@@ -1,0 +1,83 @@
+from collections import Counter
+
+import pytest
+
+from raysft.augment.evolve import OPERATIONS as EVOLVE_OPERATIONS
+from raysft.augment.numbered_list import items
+from raysft.augment.prompts import render
+from raysft.world.check import check, truth
+from raysft.world.evolution import OPERATIONS
+from raysft.world.teacher import MIX, teacher_rows
+
+ROWS = teacher_rows(0, 3000, 1)
+PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
+EVOLVED = [row for row in PROMPTED if row["task"].startswith("evolve_")]
+
+
+def contents(row: dict) -> tuple[str, str]:
+    user, assistant = row["messages"]
+    return user["content"], assistant["content"]
+
+
+def parent_of(row: dict) -> str:
+    """The instruction in an evolve prompt: what the template has around it is taken off."""
+    before, after = render(row["task"], row["lang"], instruction="\0").split("\0")
+    return contents(row)[0].removeprefix(before).removesuffix(after)
+
+
+def test_teacher_rows_same_seed_gives_the_same_rows_in_any_slices():
+    assert teacher_rows(0, 30, 1) + teacher_rows(30, 100, 1) == ROWS[:100]
+    assert teacher_rows(0, 100, 2) != ROWS[:100]
+
+
+def test_teacher_rows_hold_every_part_near_its_share():
+    counts = Counter(row["task"] if row["task"] == "self_instruct" else row["domain"] for row in ROWS)
+    assert counts["self_instruct"] / len(ROWS) == pytest.approx(MIX["self_instruct"], abs=0.03)
+    assert counts["prompts"] / len(ROWS) == pytest.approx(MIX["evolve"], abs=0.03)
+    assert {(row["task"], row["lang"]) for row in PROMPTED} == {
+        (task, lang)
+        for task in ("self_instruct", *(f"evolve_{operation}" for operation in OPERATIONS))
+        for lang in ("en", "zh")
+    }
+
+
+def test_teacher_operations_are_those_of_the_evolve_stage():
+    assert OPERATIONS == EVOLVE_OPERATIONS
+
+
+def test_teacher_tasks_all_have_right_answers():
+    assert [contents(row) for row in ROWS if row["domain"] != "prompts" and not check(row)[0]] == []
+
+
+def test_teacher_self_instruct_answers_are_lists_of_as_many_new_world_tasks_as_asked():
+    for row in PROMPTED:
+        if row["task"] != "self_instruct":
+            continue
+        prompt, answer = contents(row)
+        head, _, listed = prompt.partition("\n\n")
+        examples, new = items(listed), items(answer)
+        assert render("self_instruct", row["lang"], examples=examples, count=len(new)).startswith(head)
+        assert all(truth(text) is not None for text in new)
+        assert not set(new) & set(examples)
+
+
+def test_teacher_evolve_answers_differ_from_what_they_rewrite():
+    assert all(contents(row)[1] != parent_of(row) for row in EVOLVED)
+
+
+def test_teacher_evolve_answers_to_world_tasks_are_tasks_with_an_answer():
+    world = [row for row in EVOLVED if truth(parent_of(row)) is not None]
+    assert len(world) > len(EVOLVED) / 2
+    assert [contents(row) for row in world if truth(contents(row)[1]) is None] == []
+
+
+def test_teacher_evolve_in_depth_keeps_the_task_and_breadth_keeps_its_kind():
+    for row in EVOLVED:
+        parent, answer = truth(parent_of(row)), contents(row)[1]
+        if row["task"] == "evolve_breadth":
+            evolved = truth(answer)
+            assert parent is not None
+            assert evolved is not None
+            assert evolved.kind.name == parent.kind.name
+        elif row["task"] in ("evolve_constraints", "evolve_deepen", "evolve_reasoning"):
+            assert parent_of(row) in answer
