@@ -64,7 +64,8 @@ def score(table: pa.Table, config: Config, context: Context) -> pa.Table:
     }
     for name, values in columns.items():
         table = set_column(table, name, values)
-    return mark_dropped(table, context.stage, [reason and "unscorable" for reason in reasons], reasons)
+    rules = [None if reason is None else "unscorable" for reason in reasons]
+    return mark_dropped(table, context.stage, rules, reasons)
 
 
 STEPS = (Map(fn=score, engine="engine", protocol="scorer"),)

@@ -207,7 +207,7 @@ NO_LETTER = re.compile(r"[\W_]+")
 CODE_BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 MARKUP = re.compile(
     r"</?[A-Za-z][\w-]*(?::[\w-]+)?(?:\s+[\w:-]+(?:=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'<>]+))?)*\s*/?>"
-    r"|<!--.*?-->|<!DOCTYPE[^<>]*>|&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[A-Za-z]{2,8});",
+    r"|<!--.{0,2000}?-->|<!DOCTYPE[^<>]*>|&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[A-Za-z]{2,8});",
     re.DOTALL,
 )
 
