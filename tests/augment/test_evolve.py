@@ -195,6 +195,13 @@ def test_operation_for_many_rows_follows_the_weights():
     assert all(400 < n < 600 for n in even.values())  # 500 each, five standard deviations
 
 
+def test_operation_for_one_row_differs_between_steps_and_runs():
+    config = Config(engine="t")
+    steps = {operation_for("a", step, config, Context(STAGE, "f", 0)) for step in range(1, 40)}
+    runs = {operation_for("a", 1, config, Context(STAGE, "f", seed)) for seed in range(40)}
+    assert steps == runs == set(OPERATIONS)
+
+
 def test_share_evolves_about_that_part_of_the_rows_and_passes_all():
     table = many(400)
     after = run(table, ScriptedLLM(), share=0.25)

@@ -43,9 +43,9 @@ def made(before: pa.Table, after: pa.Table) -> list[dict]:
     return after.filter(pc.invert(pc.is_in(after["id"], before["id"]))).to_pylist()
 
 
-def context(prompts=(), **keywords) -> Context:
+def context(prompts=(), seed=0, **keywords) -> Context:
     fitted = Fitted(values={"prompts": list(prompts)})
-    return Context(STAGE, "f", 0, engine=ScriptedLLM(), fitted=fitted, **keywords)
+    return Context(STAGE, "f", seed, engine=ScriptedLLM(), fitted=fitted, **keywords)
 
 
 def plan_of(table, config, **keywords) -> list[dict]:
@@ -86,10 +86,34 @@ def test_plan_spreads_hosts_over_the_whole_pool():
     assert len({p["host"] for p in plan_of(table, Config(engine="t", target=7, prompts_per_round=50))}) == 50
 
 
-def test_plan_differs_between_rounds_and_seeds_and_not_between_row_orders():
-    table, config = pool_of(30), Config(engine="t", target=21)
+def test_plan_is_the_same_for_any_row_order_and_another_for_another_round_or_seed():
+    table, config = pool_of(30), Config(engine="t", target=70)
+
+    def parts(**keywords):
+        prompts = plan(table.select(["id", "messages", "lang", "op"]), config, context(**keywords))
+        return [[p[name] for p in prompts.values["prompts"]] for name in ("host", "examples")]
+
     assert plan_of(table, config) == plan_of(table.take(list(range(29, -1, -1))), config)
-    assert plan_of(table, config) != plan_of(table, config, round=2)
+    for other in (parts(round=2), parts(seed=1)):
+        assert all(mine != theirs for mine, theirs in zip(parts(), other, strict=True))
+
+
+def test_seed_of_a_request_depends_on_the_run_the_round_and_the_prompt():
+    table, config = pool_of(10), Config(engine="teacher", target=70)
+
+    def seeds(**keywords):
+        return {r["made_by"]["seed"] for r in made(table, run(table, ScriptedLLM(), config, **keywords))}
+
+    assert len(seeds()) == 10
+    assert not seeds() & (seeds(seed=1) | seeds(round=2))
+
+
+def test_first_of_many_like_tasks_is_the_one_that_is_kept():
+    table = pool_of(10)
+    said = "\n".join(f"{9 + i}. Name one of the great rivers of Asia, please{'!' * i}" for i in range(6))
+    rows = made(table, run(table, ScriptedLLM(lambda request: said), Config(engine="teacher", target=21)))
+    assert len(rows) == 18
+    assert [r["k"] for r in rows if r["drop_rule"] is None] == [1]
 
 
 def test_plan_of_a_small_or_unusable_pool_shows_what_there_is():
