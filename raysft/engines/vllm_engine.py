@@ -7,7 +7,8 @@ an engine needs `if __name__ == "__main__":`.
 
 A dead child is noticed within a second; one that hangs says nothing, so a call that waits while no request
 has finished anywhere on the engine for `deadline_s` ends it. Either way one caller kills the children,
-builds a new engine, and every caller asks again for what it still lacks.
+builds a new engine, and every caller asks again for what it still lacks. A watchdog process ends the
+children should this process be killed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import itertools
+import multiprocessing
 import os
 import threading
 import time
@@ -24,15 +26,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from raysft.engines.adapter import Adapter, check_for_vllm, read_adapter
 from raysft.engines.build import model_identity, resolve_model
 from raysft.engines.loop_thread import LoopThread
 from raysft.engines.prompts import encode_prompts, load_tokenizer
 from raysft.engines.protocol import Completion, EngineError, Output, Request, Sampling
 from raysft.engines.spec import VllmSpec
-from raysft.engines.vllm_worker import OWNER_VARIABLE
+from raysft.engines.watchdog import Watchdog, descendants, kill_trees, start_time
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -54,11 +54,12 @@ ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NO
 
 @dataclass
 class Life:
-    """One engine from start to end. `heard` is the monotonic time at which a request last finished."""
+    """One engine from start to end: its processes' ids and start times, EngineCore's first, and the monotonic
+    time at which a request last finished."""
 
     number: int
     llm: AsyncLLM
-    processes: list[psutil.Process]
+    processes: dict[int, str]
     heard: float
 
 
@@ -80,13 +81,13 @@ class VllmEngine:
             check_for_vllm(self.adapter)
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        os.environ[OWNER_VARIABLE] = str(os.getpid())
         self.tokenizer = load_tokenizer(self.model, spec.revision)
         self._request_ids = itertools.count()
         self._lock = threading.Lock()
         self._life: Life | None = None
         self._lives = 0
         self._loop = LoopThread("vllm-engine")
+        self._watchdog = Watchdog()
         atexit.register(_close_at_exit, weakref.ref(self))
         try:
             self.max_model_len = int(self._current().llm.model_config.max_model_len)
@@ -130,11 +131,12 @@ class VllmEngine:
             if life is not None:
                 self._stop(life, is_healthy=True)
             self._loop.stop()
+            self._watchdog.close()
 
     def process_ids(self) -> list[int]:
         """Process ids of the running engine's children."""
         life = self._life
-        return [] if life is None else [process.pid for process in life.processes]
+        return [] if life is None else list(life.processes)
 
     def _prepare(
         self, requests: Sequence[Request]
@@ -250,8 +252,18 @@ class VllmEngine:
 
     def _start(self) -> Life:
         started = time.monotonic()
+        arguments = engine_arguments(self.spec, self.model, self.adapter)
+        before = {child.pid for child in multiprocessing.active_children()}
+        future = self._loop.submit(_start_llm(arguments))
+        guarded: set[int | None] = set(before)
+        while not future.done():
+            concurrent.futures.wait([future], timeout=0.1)
+            for child in multiprocessing.active_children():
+                if child.pid is not None and child.pid not in guarded:
+                    self._watchdog.guard(child.pid)
+                    guarded.add(child.pid)
         try:
-            llm = self._loop.run(_start_llm(engine_arguments(self.spec, self.model, self.adapter)))
+            llm = future.result()
         except Exception as error:
             raise EngineError(f"vLLM engine for {self.spec.model} did not start: {error}") from error
         self._lives += 1
@@ -261,9 +273,9 @@ class VllmEngine:
     def _stop(self, life: Life, is_healthy: bool) -> None:
         """Shut an engine down; what does not end by itself, and all of a failed one, is killed by id."""
         if not is_healthy:
-            kill(life.processes)
+            kill_trees(life.processes)
         self._loop.run(_shut_down(life.llm))
-        kill(life.processes)
+        kill_trees(life.processes)
 
 
 def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
@@ -314,7 +326,6 @@ def engine_arguments(spec: VllmSpec, model: str, adapter: Adapter | None) -> dic
         "tensor_parallel_size": spec.tensor_parallel_size,
         "enforce_eager": spec.enforce_eager or is_cpu,
         "enable_prefix_caching": True,
-        "worker_extension_cls": "raysft.engines.vllm_worker.DiesWithOwner",
         "load_format": "safetensors",
         "use_tqdm_on_load": False,
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
@@ -340,25 +351,10 @@ def lora_request(adapter: Adapter | None) -> Any:
     return LoRARequest(lora_name="adapter", lora_int_id=1, lora_path=str(adapter.folder))
 
 
-def engine_processes(llm: AsyncLLM) -> list[psutil.Process]:
-    """The engine's process and its workers, without their resource trackers: those end by themselves, after
-    they have removed the shared memory of a killed process."""
-    processes: list[psutil.Process] = []
-    for child in llm.engine_core.resources.engine_manager.processes:
-        core = psutil.Process(child.pid)
-        workers = core.children(recursive=True)
-        processes += [core, *(w for w in workers if not any("resource_tracker" in a for a in w.cmdline()))]
-    return processes
-
-
-def kill(processes: Sequence[psutil.Process]) -> None:
-    """SIGKILL, which also ends a stopped process, and wait; psutil leaves an id in new use alone."""
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(processes, timeout=10)
+def engine_processes(llm: AsyncLLM) -> dict[int, str]:
+    """Ids and start times of EngineCore and the workers below it."""
+    cores = [process.pid for process in llm.engine_core.resources.engine_manager.processes]
+    return {pid: start_time(pid) for core in cores for pid in [core, *descendants(core)]}
 
 
 async def _start_llm(arguments: dict[str, Any]) -> AsyncLLM:
