@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
         print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
-        print("raysft: RAYSFT_TRACEBACK=1 shows where", file=sys.stderr)
+        for note in [*getattr(error, "__notes__", []), "RAYSFT_TRACEBACK=1 shows where"]:
+            print(f"raysft: {note}", file=sys.stderr)
         return WRONG if type(error).__name__ in ("PreflightError", "LookupError") else FAILED
 
 

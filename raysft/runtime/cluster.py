@@ -57,7 +57,6 @@ def connected(address: str | None) -> Iterator[Capacity]:
         ConnectionError: there is an address and nothing answers there.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of C++ messages on this process's stderr
     address = address or os.environ.get("RAY_ADDRESS")
     joined_here = not ray.is_initialized()
     if joined_here:

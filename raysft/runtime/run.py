@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raysft.recipe import Recipe
@@ -23,6 +24,7 @@ from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
+from raysft.runtime.terminal import log_path, terminal_kept
 
 REPORT = "report/index.html"
 RESULT = "train/result.json"
@@ -66,13 +68,14 @@ def run_recipe(
     def finish(run: Run) -> None:
         outcomes.append(_finish(run, trains))
 
-    with _stoppable(status):
+    log = log_path(recipe.settings.run)
+    with _stoppable(status, log), terminal_kept(log) as terminal:
         status.begin()
         driver.start(
             plan,
             storage,
             functools.partial(connected, address),
-            progress or Progress(),
+            progress or Progress(terminal),
             status,
             with_training=trains,
             finish=finish,
@@ -83,7 +86,7 @@ def run_recipe(
 
 
 @contextlib.contextmanager
-def _stoppable(status: Status) -> Iterator[None]:
+def _stoppable(status: Status, log: Path) -> Iterator[None]:
     """Tell in status.json how a run ended; SIGTERM stops it as Ctrl-C does."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
@@ -93,9 +96,12 @@ def _stoppable(status: Status) -> Iterator[None]:
         status.stopped()
         raise
     except Exception as error:
+        error.add_note(f"what Ray and libraries printed: {log}")
         with contextlib.suppress(OSError):  # a root that cannot be written is the error being told
             status.failed(error)
         raise
+    else:
+        log.unlink(missing_ok=True)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

@@ -26,6 +26,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from transformers import AutoConfig
 
+from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Manifest, manifest_digest
 from raysft.runtime.packing import (
@@ -59,12 +60,16 @@ class TrainingFailed(RuntimeError):
 
 
 def train_run(
-    storage: Storage, sealed: Sequence[Manifest], config: TrainConfig, title: str, progress: Progress
+    storage: Storage,
+    sealed: Sequence[Manifest],
+    config: TrainConfig,
+    settings: Settings,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Pack the sealed, curated rows and train on them; see `launch` for what is returned."""
     packed = pack_stage(storage, sealed, config)
     progress.note(f"  {'train.pack':<28} {packed.counts.passed:,} of {packed.counts.rows_in:,} samples fit")
-    return launch(storage, packed, config, title=title, note=progress.note)
+    return launch(storage, packed, config, title=settings.run, note=progress.note)
 
 
 def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
@@ -196,6 +201,10 @@ class Work:
     def is_first(self) -> bool:
         return self.collective.rank == 0
 
+    @property
+    def export_folder(self) -> str:
+        return f"{self.folder}/{'model' if self.config.method.kind == 'full' else 'adapter'}"
+
 
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """One worker of the run, called by Ray Train; worker 0 returns the result, or {"error": …}."""
@@ -234,12 +243,12 @@ def _train(work: Work, temporary: Path, on_step: OnStep | None) -> dict[str, Any
     tokenizer = read_tokenizer(work.storage, work.packed, temporary)
     dtype = None
     if config.scratch is not None:
-        model: Any = make_model(config.scratch, tokenizer, config.seed).to(work.device)
+        model: Any = make_model(config.scratch, tokenizer, config.seed)
     else:
         source = local_model(config, temporary)
         dtype = AutoConfig.from_pretrained(source, trust_remote_code=False).dtype
         model = load_model(source, config, work.device)
-    model = apply_method(model, config)
+    model = apply_method(model.to(work.device), config)
     held_out = read_packed(work.storage, work.packed, "eval")
     before = _evaluate_once(work, model, held_out)
     report_progress = _progress_writer(work)
@@ -334,7 +343,6 @@ class RayCheckpoints:
 def _outcome(
     work: Work, model: Any, before: Evaluation | None, after: Evaluation | None, trained: Trained
 ) -> dict[str, Any]:
-    kind = "model" if work.config.method.kind == "full" else "adapter"
     return {
         "loss_before": before.total.loss if before else None,
         "loss_after": after.total.loss if after else None,
@@ -350,7 +358,7 @@ def _outcome(
         "history": trained.history,
         "data_digest": manifest_digest(work.packed),
         "workers": work.collective.size,
-        "folder": work.storage.uri(f"{work.folder}/{kind}"),
+        "folder": work.storage.uri(work.export_folder),
     }
 
 
@@ -388,4 +396,4 @@ def _export(
     numbers = {name: value for name, value in outcome.items() if name not in ("data_digest", "folder")}
     card = model_card(work.title, work.config, outcome["data_digest"], numbers, samples)
     (local / "README.md").write_text(card, encoding="utf-8")
-    work.storage.upload(local, outcome["folder"].removeprefix(work.storage.uri()).lstrip("/"))
+    work.storage.upload(local, work.export_folder)
