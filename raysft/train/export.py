@@ -93,7 +93,7 @@ def model_card(
             f"- Method: {kind}" + (f" ({details})" if details else ""),
             f"- Training data: sealed manifest {data_digest}",
             "",
-            "Loss is on the assistant's tokens only, in nats a token. Answers end with the end-of-turn token.",
+            "Loss is on the assistant's tokens only, in nats a token; an answer's end-of-turn token counts.",
             "",
             "## Results",
             *_table(
