@@ -25,6 +25,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import math
 import os
 import platform
 import resource
@@ -55,10 +56,12 @@ class BenchmarkError(RuntimeError):
 
 @dataclass(frozen=True)
 class Work:
-    """What a side did. `digest` identifies its output; `facts` are further figures for the record."""
+    """What a side did. `digest` identifies its output; `facts` are further figures for the record;
+    `evidence` (JSON) is for the check alone and not kept."""
 
     digest: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Any = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,11 @@ def measured() -> Iterator[None]:
     _marks["begin"] = _now()
     yield
     _marks["end"] = _now()
+
+
+def measured_between(begin: float, end: float) -> None:
+    """Marks the compared part by two moments of `time.monotonic()`, where another process knows the first."""
+    _marks["begin"], _marks["end"] = (begin, math.nan), (end, math.nan)
 
 
 def _now() -> tuple[float, float]:
@@ -259,7 +267,7 @@ def run_side(side: Side, arguments: Mapping[str, Any], scratch: Path, timeout_s:
     (begin, own_begin), (end, own_end) = found["marks"]["begin"], found["marks"]["end"]
     return Run(
         wall_s=end - begin,
-        cpu_s=max(own_end - own_begin, sampler.cpu_at(end) - sampler.cpu_at(begin)),
+        cpu_s=max(sampler.cpu_at(end) - sampler.cpu_at(begin), own_end - own_begin),  # the latter may be NaN
         peak_mib=max(sampler.peak_mib, found["peak_mib"]),
         work=Work(**found["work"]),
         versions=found["versions"],

@@ -76,6 +76,12 @@ def test_run_side_start_up_outside_measured_is_left_out(tmp_path: Path) -> None:
     assert run.cpu_s < 0.4
 
 
+def test_run_side_moments_given_by_the_side_bound_wall_and_cpu(tmp_path: Path) -> None:
+    run = harness.run_side(Side("half", sides.second_half_of_a_second), {"n": 1}, tmp_path, 60)
+    assert run.wall_s == pytest.approx(run.work.facts["whole_s"] / 2)
+    assert 0.2 < run.cpu_s < 0.8, "about half of one CPU second"
+
+
 def test_run_side_cpu_of_a_grandchild_is_counted(tmp_path: Path) -> None:
     run = harness.run_side(Side("burn", sides.burn_in_grandchild), {"n": 1}, tmp_path, 60)
     assert 0.6 <= run.cpu_s < 1.5

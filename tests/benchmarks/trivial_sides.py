@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.harness import Work, measured
+from benchmarks.harness import Work, measured, measured_between
 
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
 
@@ -37,6 +37,14 @@ def slow_start_quick_work(n: int) -> Work:
         total = sum(range(n))
     time.sleep(0.5)
     return Work(_digest(total))
+
+
+def second_half_of_a_second(n: int) -> Work:
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", BURN.format(seconds=1.0)], check=True)
+    end = time.monotonic()
+    measured_between((begin + end) / 2, end)
+    return Work(_digest(n), {"whole_s": end - begin})
 
 
 def burn_in_grandchild(n: int) -> Work:
