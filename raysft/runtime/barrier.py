@@ -17,7 +17,7 @@ import ray
 
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import BARRIER, WorkShard, narrow_rows, write_barrier
+from raysft.runtime.work import BARRIER, WorkShard, narrow_rows, read_fitted, write_barrier
 from raysft.stage import Context, Fit, Fitted, Gather, Partition, fit_sample, merge_fitted
 
 IN_FLIGHT = 64
@@ -31,7 +31,8 @@ def run_barriers(storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: i
     """Run a pass's barrier steps over all work shards and store what they found, once."""
     if storage.exists(f"{p.folder}/{BARRIER}"):
         return
-    context = Context(p.stage, p.fingerprint, seed, p.round)
+    before = read_fitted(storage, p.earlier)
+    context = Context(p.stage, p.stage_fingerprint, seed, p.round, fitted=before)
     fitted, decided = Fitted(), None
     for index in p.barriers:
         step = p.steps[index]
@@ -39,7 +40,7 @@ def run_barriers(storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: i
             parts = _each(_narrow, shards, storage, p, index)
             found = ray.get(_fit.remote(p, index, context, list(parts)))
             fitted = merge_fitted(fitted, found)
-            context = replace(context, fitted=fitted)
+            context = replace(context, fitted=merge_fitted(before, fitted))
         elif isinstance(step, Partition):
             decided = _shuffle(storage, p, index, shards, context, partitions)
         else:

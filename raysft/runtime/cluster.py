@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._raylet import Config
+from ray._raylet import Config  # type: ignore[attr-defined]
 
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
 

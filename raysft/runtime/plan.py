@@ -30,7 +30,11 @@ ACQUIRE_VERSION = 1
 
 @dataclass(frozen=True)
 class Pass:
-    """A part of a stage that is committed as one folder. `steps` are indexes into the stage's STEPS."""
+    """A part of a stage that is committed as one folder.
+
+    `barriers` and `maps` are indexes into the stage's STEPS. `stage_fingerprint` is what ids of made rows
+    are derived from: the same for all passes of one round; `earlier` are their folders before this one.
+    """
 
     stage: str
     config: Any
@@ -41,6 +45,8 @@ class Pass:
     barriers: tuple[int, ...] = ()
     maps: tuple[int, ...] = ()
     engine: str | None = None
+    stage_fingerprint: str = ""
+    earlier: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -144,7 +150,7 @@ def _passes(
     )
     groups = cut_steps(module.STEPS)
     has_maps = any(isinstance(s, Map) for s in module.STEPS)
-    passes = []
+    passes: list[Pass] = []
     for i, (barriers, maps) in enumerate(groups):
         writes = module.WRITES if maps or not has_maps else "columns"
         fingerprint = digest(stage_print, i) if i else stage_print
@@ -162,6 +168,8 @@ def _passes(
                 barriers,
                 maps,
                 getattr(entry.config, engine_field) if engine_field else None,
+                stage_print,
+                tuple(p.folder for p in passes),
             )
         )
     return passes

@@ -28,7 +28,7 @@ from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
 from raysft.sample import SCHEMA, digest, live_mask, set_column
-from raysft.stage import MARKS, Context, Fitted, Map, RowsLost, apply_map, count, join_decisions
+from raysft.stage import MARKS, Context, Fitted, Map, RowsLost, apply_map, count, join_decisions, merge_fitted
 
 DECISIONS = "_decisions.parquet"
 FITTED_ARRAYS = "_fitted.safetensors"
@@ -148,7 +148,8 @@ def _run_pass(
     mask = live_mask(table)
     before = table.filter(mask)
     rows = before if p.writes == "rows" else table
-    context = Context(p.stage, p.fingerprint, job.seed, p.round, fitted=read_fitted(job.storage, p.folder))
+    fitted = read_fitted(job.storage, (*p.earlier, p.folder))
+    context = Context(p.stage, p.stage_fingerprint, job.seed, p.round, fitted=fitted)
     decisions = read_decisions(job.storage, p.folder) if p.barriers else None
     after = rows if decisions is None else join_decisions(rows, decisions, p.stage)
     for index in p.maps:
@@ -187,13 +188,16 @@ def read_decisions(storage: Storage, folder: str) -> pa.Table | None:
     return _read_barrier(storage.root, folder, storage.read_json(f"{folder}/{BARRIER}")["id"])[0]
 
 
-def read_fitted(storage: Storage, folder: str) -> Fitted:
-    """What a pass's `Fit` steps found; empty where it has none."""
-    try:
-        marker = storage.read_json(f"{folder}/{BARRIER}")
-    except FileNotFoundError:
-        return Fitted()
-    return _read_barrier(storage.root, folder, marker["id"])[1]
+def read_fitted(storage: Storage, folders: Sequence[str]) -> Fitted:
+    """What the `Fit` steps of these passes found, merged; empty where they have none."""
+    found = Fitted()
+    for folder in folders:
+        try:
+            marker = storage.read_json(f"{folder}/{BARRIER}")
+        except FileNotFoundError:
+            continue
+        found = merge_fitted(found, _read_barrier(storage.root, folder, marker["id"])[1])
+    return found
 
 
 @functools.lru_cache(maxsize=4)
