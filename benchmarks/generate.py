@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 MODELS = Path(__file__).resolve().parent / ".models"
 SEED = 11
 LEAST_SAME = 0.9
-"""Share of texts that must be equal. Which requests share a batch changes the last bits of logits, and a model
-without training has many near-ties; a wrong template, prompt or sampling leaves hardly any text equal."""
+"""Share of texts that must be equal. Which requests share a batch changes the last bits of logits, and a
+model without training has many near-ties; a wrong template or sampling leaves hardly any text equal."""
 
 
 def answer_with_actors(model: str | None, prompts: int, max_tokens: int) -> Work:

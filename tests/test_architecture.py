@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "algorithms": set(),
     "sample": set(),
     "stage": {"sample"},
-    "engines": CONTRACTS,
+    "engines": {"algorithms", *CONTRACTS},
     **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
     "recipe": {"acquire", "engines", "train", *CONTRACTS},
     "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},
