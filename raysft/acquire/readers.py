@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -296,21 +296,26 @@ def _csv_row(
 
 
 def _read_parquet(uri: str) -> Iterator[Record | BadRow]:
-    row = 0
     with _local_copy(uri) as (path, size):
         if size == 0:
             yield _empty_file(uri)
             return
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-                    yield from _batch_rows(uri, batch, row)
-                    row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            # Arrow reports damage as an OSError without a number; one with a number is the disk's.
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            yield bad_row(uri, row, None, f"corrupt_parquet: {error}; {REST_IS_LOST}", "")
+        with open(path, "rb") as handle:
+            yield from _parquet_rows(uri, handle)
+
+
+def _parquet_rows(uri: str, handle: BinaryIO) -> Iterator[Record | BadRow]:
+    row = 0
+    try:
+        with pq.ParquetFile(handle) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                yield from _batch_rows(uri, batch, row)
+                row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        # Arrow reports damage as an OSError without a number; one with a number is the disk's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        yield bad_row(uri, row, None, f"corrupt_parquet: {error}; {REST_IS_LOST}", "")
 
 
 @contextmanager

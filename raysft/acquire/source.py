@@ -52,9 +52,10 @@ class FileSource(StrictModel):
 
 
 class WorldSource(StrictModel):
-    """Tasks that `raysft.world` makes up, with their answers."""
+    """Rows that `raysft.world` makes up: tasks with their answers, or what teaches a model our prompts."""
 
     kind: Literal["world"]
+    set: Literal["tasks", "teacher"] = Field("tasks", description="raysft.world.tasks, or .teacher")
     rows: int = Field(ge=1, description="how many tasks")
     seed: int = Field(description="which world")
     rows_per_unit: int = Field(2000, ge=1, description="rows of a unit; ids depend on it")
@@ -252,25 +253,25 @@ def _origin(unit: Unit, row: int, licence: str | None) -> dict[str, Any]:
     return {"uri": unit.uri, "row": row, "licence": licence, "content": unit.content}
 
 
-def _world() -> Any:
+def _world(source: WorldSource) -> Any:
     # Imported late: recipes without a world need not load it.
-    return importlib.import_module("raysft.world.tasks")
+    return importlib.import_module(f"raysft.world.{source.set}")
 
 
 def _world_units(source: WorldSource) -> list[Unit]:
-    tasks = _world()
+    version = _world(source).version()
+    name = f"world:{source.set}:{source.seed}"
     units = []
     for start in range(0, source.rows, source.rows_per_unit):
         stop = min(start + source.rows_per_unit, source.rows)
-        content = f"world:{source.seed}:{start}:{stop}:{tasks.VERSION}"
-        units.append(Unit(f"world:{source.seed}", content, 0, start, stop))
+        units.append(Unit(name, f"{name}:{start}:{stop}:{version}", 0, start, stop))
     return units
 
 
 def _read_world(source: WorldSource, unit: Unit) -> Acquired:
     start, stop = unit.start or 0, unit.stop or source.rows
     rows = []
-    for at, made in enumerate(_world().generate(start, stop, source.seed), start):
+    for at, made in enumerate(_world(source).generate(start, stop, source.seed), start):
         text = "\n".join(m["content"] for m in made["messages"])
         row = {"lang": guess_language(text), **made}
         rows.append({**row, "id": acquired_id(unit.content, at), "source": _origin(unit, at, None)})

@@ -1,4 +1,6 @@
+import errno
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysft.acquire import readers
 from raysft.acquire.readers import BadRow, Record, kind_of, records
 from raysft.acquire.streams import BLOCK_BYTES
 from raysft.sample import digest
@@ -321,6 +324,7 @@ def test_kind_of_name_is_told_by_its_ending(name: str, kind: str | None) -> None
     assert kind_of(name) == kind
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from(["jsonl", "json", "csv", "tsv", "jsonl.gz", "json.zst", "parquet"]),
@@ -332,5 +336,39 @@ def test_records_of_any_bytes_never_raise_and_number_rows_in_order(
     found = list(records(written(folder, f"any.{ending}", content)))
     numbered = [r.row for r in found if r.row is not None]
     assert numbered == list(range(len(numbered)))
-    assert found or content.strip()
     pa.array([b.raw + b.reason for b in found if isinstance(b, BadRow)], pa.string())
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40) | st.just(b'{"a": 1}'), min_size=1, max_size=20))
+def test_records_of_jsonl_account_for_every_line_that_is_not_blank(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    content = b"\n".join(parts)
+    found = list(records(written(tmp_path_factory.getbasetemp(), "lines.jsonl", content)))
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    filled = [i for i, line in enumerate(lines, 1) if line.strip()]
+    assert [r.line for r in found] == (filled or [None])
+
+
+class FailingDisk(io.BytesIO):
+    """A file whose bytes of the first megabyte cannot be read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() < 1 << 20 and size != 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_records_of_parquet_that_the_disk_fails_to_read_raise_instead_of_being_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows.parquet").mkdir()
+    with pytest.raises(IsADirectoryError):
+        list(records(str(tmp_path / "rows.parquet")))
+    content = io.BytesIO()
+    pq.write_table(pa.table({"a": range(1_000_000)}), content, compression="none", use_dictionary=False)
+    path = written(tmp_path, "large.parquet", content.getvalue())
+    monkeypatch.setattr(readers, "open", lambda *_: FailingDisk(Path(path).read_bytes()), raising=False)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(records(path))

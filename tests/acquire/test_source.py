@@ -346,7 +346,7 @@ def counting_world(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     module = ModuleType("raysft.world.tasks")
-    module.VERSION = 7  # type: ignore[attr-defined]
+    module.version = lambda: "7"  # type: ignore[attr-defined]
     module.generate = generate  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "raysft.world.tasks", module)
 
@@ -356,9 +356,9 @@ def test_world_is_cut_into_row_ranges_and_each_is_generated() -> None:
     source = WorldSource(kind="world", rows=5, seed=3, rows_per_unit=2)
     units = expand(source)
     assert [(u.start, u.stop, u.content) for u in units] == [
-        (0, 2, "world:3:0:2:7"),
-        (2, 4, "world:3:2:4:7"),
-        (4, 5, "world:3:4:5:7"),
+        (0, 2, "world:tasks:3:0:2:7"),
+        (2, 4, "world:tasks:3:2:4:7"),
+        (4, 5, "world:tasks:3:4:5:7"),
     ]
     got = [read(source, u) for u in units]
     rows = [r for a in got for r in a.table.to_pylist()]
