@@ -18,7 +18,7 @@ Padding never decides a label: labels come from these spans, so padding may shar
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +131,15 @@ def _name(tokenizer: Any) -> str:
 
 def _special_token_in(messages: Sequence[Message], tokenizer: Any) -> str | None:
     """A special token spelt out in a content, which would forge a turn, or None."""
-    tokens = [token for token in tokenizer.all_special_tokens if token]
+    tokens = _special_tokens(tokenizer).values()
     return next((token for message in messages for token in tokens if token in message["content"]), None)
+
+
+def _special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Special tokens by id: those with a role (EOS, …), and those only marked as special."""
+    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    marked = ((id, token.content) for id, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return {id: token for id, token in (*named, *marked) if token}
 
 
 def _render(messages: Sequence[Message], tokenizer: Any, prompt: bool = False) -> str:
@@ -201,7 +208,7 @@ def _label(text: str, spans: Sequence[tuple[int, int]], tokenizer: Any) -> tuple
     """Token ids and labels of the text, cut after the last trained token."""
     out = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     input_ids, offsets = list(out["input_ids"]), out["offset_mapping"]
-    special = set(tokenizer.all_special_ids)
+    special = _special_tokens(tokenizer).keys()
     trained: set[int] = set()
     ends = []
     position = 0
@@ -230,7 +237,7 @@ def _label(text: str, spans: Sequence[tuple[int, int]], tokenizer: Any) -> tuple
 
 
 def _closing(
-    input_ids: Sequence[int], offsets: Sequence[tuple[int, int]], text: str, at: int, special: set[int]
+    input_ids: Sequence[int], offsets: Sequence[tuple[int, int]], text: str, at: int, special: Container[int]
 ) -> int | None:
     """Position of the special token that closes a turn whose tokens end before `at`, or None.
 

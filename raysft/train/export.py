@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from raysft.engines.adapter import check_for_vllm, read_adapter
 from raysft.train.chat import end_of_turn_id
@@ -32,13 +32,15 @@ def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None = N
         model.save_pretrained(str(folder), safe_serialization=True)
         check_for_vllm(read_adapter(str(folder)))
     else:
-        kept = model.config.dtype
         state = model.state_dict()
         if dtype is not None:
             state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-            model.config.dtype = dtype
         model.save_pretrained(str(folder), state_dict=state)
-        model.config.dtype = kept
+        if dtype is not None:
+            # save_pretrained writes the type of the model in memory, whatever state it is given.
+            config = AutoConfig.from_pretrained(str(folder))
+            config.dtype = dtype
+            config.save_pretrained(str(folder))
     _finish(model, tokenizer, folder)
 
 

@@ -122,22 +122,23 @@ def one_process(storage, sealed, config, folder):
     return [h["loss"] for h in train(model, read_packed(storage, sealed, "train"), config).history]
 
 
-def die_once(marker, step, report):
-    """Worker code: the first worker to get to `step` without a marker leaves one and fails."""
-    if report.step == step and not Path(marker).exists():
-        Path(marker).write_text(str(report.step))
+def die_once(log, step, report):
+    """Worker code: write down every step; the first to end `step` fails, unless it was reached before."""
+    steps = Path(log).read_text().split() if Path(log).exists() else []
+    with open(log, "a") as file:
+        file.write(f"{report.step}\n")
+    if report.step == step and str(step) not in steps:
         raise RuntimeError("killed by the test")
 
 
 def test_launch_two_workers_one_death_resumes_and_equals_one_process(packed, tmp_path):
     storage, sealed = packed
     config = scratch_config()
-    lines = []
-    marker = tmp_path / "died"
-    result = launch(
-        storage, sealed, config, note=lines.append, on_step=functools.partial(die_once, str(marker), 8)
-    )
-    assert marker.read_text() == "8"
+    log = tmp_path / "steps"
+    result = launch(storage, sealed, config, on_step=functools.partial(die_once, str(log), 8))
+    steps = [int(step) for step in log.read_text().split()]
+    assert [steps.count(step) for step in (1, 6, 12)] == [2, 2, 2]
+    assert steps.count(7) > 2
     assert result["loss_after"] < result["loss_before"]
     assert (result["steps"], result["workers"]) == (12, 2)
     assert [h["step"] for h in result["history"]] == list(range(1, 13))
