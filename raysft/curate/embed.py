@@ -5,7 +5,8 @@ Columns out: `embedding`, fixed_size_list<float32>[dimension], of unit length.
 Drops: none.
 
 One vector a row serves semantic deduplication, diverse selection and novelty alike. Long texts are cut
-where the embedder cuts them.
+where the embedder cuts them. A vector of zeros is an embedder's way to say that it cannot read a text, as
+an English one cannot read Chinese, which else all looks alike to it: such a row's `embedding` is null.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WRITES = "columns"
 
 class Config(StageConfig):
     engine: str = Field(description="name of an engine of the recipe that embeds")
-    on: On = Field("instruction", description="embed the first user turn, or all turns")
+    on: On = Field("conversation", description="embed all turns, or the first user turn alone")
 
 
 def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
@@ -39,8 +40,11 @@ def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
         raise ValueError(f"{config.engine} returned shape {vectors.shape} for {len(texts)} texts")
     if not np.isfinite(vectors).all():
         raise ValueError(f"{config.engine} returned values that are not finite")
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    return set_column(table, "embedding", column)
+    is_unread = pa.array(~vectors.any(axis=1))
+    values, dimension = pa.array(vectors.ravel()), vectors.shape[1]
+    return set_column(
+        table, "embedding", pa.FixedSizeListArray.from_arrays(values, dimension, mask=is_unread)
+    )
 
 
 def vectors_of(table: pa.Table) -> np.ndarray:

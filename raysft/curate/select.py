@@ -7,7 +7,8 @@ Drops: `select_where`, with the row's values and the thresholds as detail;
 Conditions are those of `raysft.algorithms.conditions`; quantiles are taken over the live rows. The budget
 goes to the most diverse rows by K-Center-Greedy over embeddings (Sener & Savarese 2018), starting with the
 row whose digest of run seed, stage and id is smallest, ties to the smallest id; or to a random choice, the
-rows with the smallest digests. Rows without an embedding are placed last, by digest.
+rows with the smallest digests. Rows without an embedding get their share of the budget, by digest: a
+language that the embedder cannot read is not selected away.
 """
 
 from __future__ import annotations
@@ -86,23 +87,21 @@ def apply_budget(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     """Marks for the rows that the budget, smaller than their number, leaves out. Rows come sorted by id."""
     budget = config.budget or 0
     lot = np.array([digest64(context.seed, context.stage, i) for i in rows["id"].to_pylist()], np.uint64)
-    by_lot = np.argsort(lot, kind="stable")
+    placed = np.zeros(0, np.int64)
+    if config.diversity == "k_center":
+        placed = np.flatnonzero(pc.is_valid(rows["embedding"]).to_numpy())
+    drawn = np.setdiff1d(np.arange(len(rows)), placed)
+    draws = round(budget * len(drawn) / len(rows))
     is_chosen = np.zeros(len(rows), bool)
-    details = np.full(len(rows), f"not among the {budget} of {len(rows)} drawn", object)
-    if config.diversity == "random" or budget == 0:
-        is_chosen[by_lot[:budget]] = True
+    is_chosen[drawn[np.argsort(lot[drawn], kind="stable")[:draws]]] = True
+    details = np.full(len(rows), f"not among the {draws} of {len(drawn)} drawn", object)
+    if budget > draws:
+        vectors, start = vectors_of(rows.take(pa.array(placed))), int(np.argmin(lot[placed]))
+        centres, distance = k_center_greedy(vectors, budget - draws, start)
+        is_chosen[placed[centres]] = True
+        details[placed] = [f"{d:.4f} from the nearest of {len(centres)} centres" for d in distance]
     else:
-        has_vector = pc.is_valid(rows["embedding"]).to_numpy()
-        placed = np.flatnonzero(has_vector)
-        details[:] = f"no embedding; {budget} rows are in"
-        if len(placed):
-            vectors = vectors_of(rows.take(pa.array(placed)))
-            start = int(np.argmin(lot[placed]))
-            centres, distance = k_center_greedy(vectors, min(budget, len(placed)), start)
-            is_chosen[placed[centres]] = True
-            details[placed] = [f"{d:.4f} from the nearest of {len(centres)} centres" for d in distance]
-        spare = budget - int(is_chosen.sum())
-        is_chosen[by_lot[~has_vector[by_lot]][:spare]] = True
+        details[placed] = "no centre in the budget"
     losers = pa.array(~is_chosen)
     return _marks(rows["id"].combine_chunks().filter(losers), "select_budget", list(details[~is_chosen]))
 

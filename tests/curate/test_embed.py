@@ -24,11 +24,19 @@ class Broken(HashEmbedder):
 
 def test_embed_of_rows_adds_the_engine_s_vectors() -> None:
     table = table_of([("hello", "x"), ("你好", "y"), ("", "")])
-    out = run_local(STAGE, table, Config(engine="e"), engines={"e": HashEmbedder(24)})
+    first = Config(engine="e", on="instruction")
+    out = run_local(STAGE, table, first, engines={"e": HashEmbedder(24)})
     assert out["embedding"].type == pa.list_(pa.float32(), 24)
     assert np.array_equal(vectors_of(out), HashEmbedder(24).embed(["hello", "你好", ""]))
-    whole = run_local(STAGE, table, Config(engine="e", on="conversation"), engines={"e": HashEmbedder(24)})
+    whole = run_local(STAGE, table, Config(engine="e"), engines={"e": HashEmbedder(24)})
     assert np.array_equal(vectors_of(whole), HashEmbedder(24).embed(["hello\nx", "你好\ny", "\n"]))
+
+
+def test_embed_of_a_text_the_engine_cannot_read_is_null() -> None:
+    unread = Broken(lambda v: v * np.array([[1], [0], [1]], np.float32))
+    out = run_local(STAGE, table_of([("a",), ("乙",), ("c",)]), Config(engine="e"), engines={"e": unread})
+    assert out["embedding"].is_valid().to_pylist() == [True, False, True]
+    assert np.array_equal(vectors_of(out.take([2])), HashEmbedder().embed(["c"]))
 
 
 def test_embed_of_no_rows_has_a_typed_column() -> None:

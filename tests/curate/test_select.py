@@ -64,19 +64,19 @@ def test_select_budget_at_random_depends_on_the_seed() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_select_budget_places_rows_without_embedding_last() -> None:
-    vectors = pa.array([None, [1, 0], None, [0, 1]], pa.list_(pa.float32(), 2))
-    table = set_column(table_of_scores([1.0] * 4), "embedding", vectors)
-    assert rules_of(run_local(STAGE, table, Config(budget=2))) == [
-        "select_budget",
-        None,
-        "select_budget",
-        None,
-    ]
-    three = run_local(STAGE, table, Config(budget=3))
-    assert rules_of(three).count(None) == 3
-    assert "no embedding; 3 rows are in" in three["drop_detail"].to_pylist()
-    nulls = set_column(table, "embedding", pa.nulls(4, pa.list_(pa.float32(), 2)))
+def test_select_budget_gives_rows_without_embedding_their_share() -> None:
+    vectors = [None if i % 3 == 0 else [float(i == 1), float(i != 1)] for i in range(30)]
+    table = set_column(table_of_scores([1.0] * 30), "embedding", pa.array(vectors, pa.list_(pa.float32(), 2)))
+    out = run_local(STAGE, table, Config(budget=6))
+    kept = [i for i, rule in enumerate(rules_of(out)) if rule is None]
+    assert [i % 3 == 0 for i in kept].count(True) == 2
+    assert len(kept) == 6
+    assert 1 in kept
+    assert set(out["drop_detail"].drop_null().to_pylist()) == {
+        "not among the 2 of 10 drawn",
+        "0.0000 from the nearest of 4 centres",
+    }
+    nulls = set_column(table, "embedding", pa.nulls(30, pa.list_(pa.float32(), 2)))
     assert rules_of(run_local(STAGE, nulls, Config(budget=3))).count(None) == 3
 
 
