@@ -301,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    env = shlex.quote(os.path.relpath(options.folder / "env"))
+    env = shlex.quote(min(str(options.folder / "env"), os.path.relpath(options.folder / "env"), key=len))
     print(
         f"Ray runs at {cluster.gcs_address} with {cluster.cpus} logical CPUs, dashboard {cluster.dashboard}"
     )
