@@ -7,8 +7,8 @@ compared time runs from the moment the engine is ready to the last commit. The o
 
     make bench NAME=generate [ARGS="--model FOLDER --prompts 1000 --max-tokens 64"]
 
-Without `--model` it takes a model of 3.4M untrained parameters, made on the spot: then the figure is about
-what surrounds the model, which is where two users of one vLLM can differ at all.
+Without `--model` it takes the demo's, of about three million parameters: then the figure is mostly about what
+surrounds the model, which is where two users of one vLLM can differ at all.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from benchmarks.harness import Benchmark, BenchmarkError, Side, Work
 if TYPE_CHECKING:
     from raysft.engines.spec import Engine
 
-MODELS = Path(__file__).resolve().parent / ".models"
+DEMO_MODEL = Path(__file__).resolve().parents[1] / "jobs" / "models" / "demo"
 SEED = 11
 LEAST_SAME = 0.9
-"""Share of texts that must be equal. Which requests share a batch changes the last bits of logits, and a
-model without training has many near-ties; a wrong template or sampling leaves hardly any text equal."""
+"""Share of texts that must be equal. Which requests share a batch changes the last bits of logits, so that
+near-ties fall either way now and then; a wrong template or sampling leaves hardly any text equal."""
 
 
-def answer_with_actors(model: str | None, prompts: int, max_tokens: int) -> Work:
+def answer_with_actors(model: str, prompts: int, max_tokens: int) -> Work:
     """Ours: a recipe with one source and one stage, run by the driver on a local Ray."""
     from raysft import recipe
     from raysft.runtime import driver
@@ -81,7 +81,7 @@ def answer_with_actors(model: str | None, prompts: int, max_tokens: int) -> Work
     return work_of(pairs, told["start_s"])
 
 
-def answer_with_llm(model: str | None, prompts: int, max_tokens: int) -> Work:
+def answer_with_llm(model: str, prompts: int, max_tokens: int) -> Work:
     """The other side: one `LLM`, one call."""
     from vllm import LLM, SamplingParams
 
@@ -115,35 +115,17 @@ def conversations(n: int) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": f"{text} ({i})"}] for i, text in enumerate(asked)]
 
 
-def settings(model: str | None) -> dict[str, Any]:
+def settings(model: str) -> dict[str, Any]:
     """Fields of the engine's spec, the same for both sides."""
     import torch
 
     gpus = 1 if torch.cuda.is_available() else 0
     return {
-        "model": model or str(untrained_model()),
+        "model": model,
         "dtype": "auto" if gpus else "float32",
         "cpus": len(os.sched_getaffinity(0)),
         "gpus": gpus,
     }
-
-
-def untrained_model() -> Path:
-    """Folder of a small Llama with random weights, made once: the seed alone decides them."""
-    from raysft.train.config import ScratchConfig
-    from raysft.train.scratch import make_model, texts_of, train_tokenizer
-    from raysft.world.tasks import generate
-
-    folder = MODELS / f"untrained-{SEED}"
-    if not folder.exists():
-        MODELS.mkdir(exist_ok=True)
-        config = ScratchConfig()
-        tokenizer = train_tokenizer(texts_of(row["messages"] for row in generate(0, 4000, SEED)), config)
-        partial = Path(tempfile.mkdtemp(dir=MODELS))
-        tokenizer.save_pretrained(partial)
-        make_model(config, tokenizer, SEED).save_pretrained(partial)
-        partial.rename(folder)
-    return folder
 
 
 def build_and_tell(ready: Path, spec: Engine) -> Any:
@@ -194,7 +176,7 @@ def same_texts(works: Mapping[str, Work]) -> str:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="a model's folder or hub name; an untrained small one if not given")
+    parser.add_argument("--model", default=str(DEMO_MODEL), help="a model's folder or hub name")
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--max-tokens", type=int, default=64)
 

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "stage": {"sample"},
     "engines": {"algorithms", *CONTRACTS},
     **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
-    "recipe": {"acquire", "engines", "train", *CONTRACTS},
+    "mistakes": set(),
+    "recipe": {"acquire", "engines", "mistakes", "train", *CONTRACTS},
     "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},
     "cli": {"engines", "recipe", "runtime", "report", *CONTRACTS},
 }
@@ -68,6 +69,7 @@ def test_imports_of_a_module_point_one_way(path: Path) -> None:
         return
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("raysft.")}
     ours.discard("__version__")
+    assert own in MAY_IMPORT, f"{own} is new: say in MAY_IMPORT what it may import"
     refused = ours - MAY_IMPORT[own] - {own}
     assert not refused, f"{own} imports {sorted(refused)}; it may import {sorted(MAY_IMPORT[own])}"
 
@@ -100,7 +102,7 @@ def test_names_of_modules_say_what_is_inside() -> None:
 
 def test_jobs_are_shorter_than_40_lines() -> None:
     jobs = sorted((ROOT / "jobs").glob("*.py"))
-    assert {p.name for p in jobs} == {"run.py", "curate.py", "train.py"}
+    assert {"run.py", "curate.py", "train.py"} <= {p.name for p in jobs}
     lengths = {p.name: len(p.read_text().splitlines()) for p in jobs}
     assert all(n < 40 for n in lengths.values()), lengths
 
