@@ -19,6 +19,8 @@ from numba import njit
 
 from raysft.algorithms.shingles import _shingles, mix64, string_buffers
 
+WINDOW = 128
+
 
 def permutations(num_perm: int, seed: int) -> np.ndarray:
     """uint64 [2, num_perm]: odd multipliers and addends, drawn from `seed`."""
@@ -66,18 +68,20 @@ def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def leader_edges(
-    bounds: np.ndarray, signatures: Sequence[np.ndarray], thresholds: Sequence[float]
+    bounds: np.ndarray, signatures: Sequence[np.ndarray], thresholds: Sequence[float], window: int = WINDOW
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of rows in one bucket that are similar enough by every kind of signature.
 
-    Row by row, in the order given, a row is linked to every leader of its bucket that is near enough and
-    becomes a leader where there is none. Rows of a bucket that are all alike thus cost one comparison
-    each, not one for each pair.
+    Row by row, in the order given, a row is linked to every one of the last `window` leaders of its bucket
+    that is near enough, and becomes a leader where there is none. So rows that are all alike cost one
+    comparison each, and thousands that share a template and nothing else cost `window` each, not one for
+    each pair; who wants these compared with their like sorts like rows together.
 
     Args:
         bounds: int64 [buckets + 1], ascending, from 0 to the number of rows
         signatures: of each kind uint8 [rows, its num_perm], see `one_byte`
         thresholds: of each kind, the least `estimate`
+        window: leaders a row is compared with, from the latest back
 
     Returns:
         int64 [edges], int64 [edges]: positions of leaders, and of the rows linked to them
@@ -90,7 +94,7 @@ def leader_edges(
         ],
         np.int64,
     )
-    return _leader_edges(bounds, np.ascontiguousarray(np.hstack(signatures)), widths, least)
+    return _leader_edges(bounds, np.ascontiguousarray(np.hstack(signatures)), widths, least, window)
 
 
 @njit(cache=True, nogil=True)
@@ -142,7 +146,7 @@ def _is_near(left: np.ndarray, right: np.ndarray, widths: np.ndarray, least: np.
 
 @njit(cache=True, nogil=True)
 def _leader_edges(
-    bounds: np.ndarray, signature: np.ndarray, widths: np.ndarray, least: np.ndarray
+    bounds: np.ndarray, signature: np.ndarray, widths: np.ndarray, least: np.ndarray, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
     leaders = np.empty(len(signature), np.int64)
     lefts = [0 for _ in range(0)]
@@ -151,7 +155,7 @@ def _leader_edges(
         count = 0
         for row in range(bounds[bucket], bounds[bucket + 1]):
             is_linked = False
-            for i in range(count):
+            for i in range(max(0, count - window), count):
                 if _is_near(signature[leaders[i]], signature[row], widths, least):
                     lefts.append(leaders[i])
                     rights.append(row)

@@ -71,7 +71,11 @@ class Config(StageConfig):
 
 
 def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, id, length, signature, answer_signature) for each band of every row that has a shingle."""
+    """(key, near, id, length, signature, answer_signature) for each band of every row that has a shingle.
+
+    `near` is one position of the answers' signature, another for each band: rows of a band with similar
+    answers probably share it, so that sorting by it brings them together.
+    """
     signature, shingles = minhash.signatures(
         texts_of(table, config.on),
         num_perm=config.num_perm,
@@ -88,6 +92,7 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     return pa.table(
         {
             "key": pa.array(minhash.band_keys(signature, config.bands).ravel()),
+            "near": pa.array(answers[:, np.arange(config.bands) % ANSWER_PERM].ravel()),
             "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(row),
             "length": pa.array(answer_lengths(table)[has_shingles]).take(row),
             "signature": _packed(signature).take(row),
@@ -98,13 +103,14 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
 
 def edges(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     """Pairs of rows that share a band and are similar enough, each pair once."""
-    rows = rows.sort_by([("key", "ascending"), ("length", "descending"), ("id", "ascending")])
-    kinds, thresholds = ["signature"], [config.threshold]
+    rows = rows.sort_by([("key", "ascending"), ("near", "ascending"), ("id", "ascending")])
+    kinds = {"signature": config.threshold}
     if config.on == "conversation":
-        kinds.append("answer_signature")
-        thresholds.append(config.answer_threshold)
+        kinds = {"answer_signature": config.answer_threshold, **kinds}
     left, right = minhash.leader_edges(
-        bounds(rows["key"].combine_chunks().to_numpy()), [_unpacked(rows[k]) for k in kinds], thresholds
+        bounds(rows["key"].combine_chunks().to_numpy()),
+        [_unpacked(rows[k]) for k in kinds],
+        list(kinds.values()),
     )
     ids, lengths = rows["id"].combine_chunks(), rows["length"].combine_chunks()
     found = pa.table(

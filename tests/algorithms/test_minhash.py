@@ -115,3 +115,11 @@ def test_leader_edges_at_the_threshold_agree_with_estimate() -> None:
         other[equal:] += 1
         is_near = len(minhash.leader_edges(np.array([0, 2]), [np.stack([base, other])], [0.7])[0]) == 1
         assert is_near == (minhash.estimate(base, other) >= 0.7 - 1e-9)
+
+
+def test_leader_edges_of_a_template_with_unlike_rows_stay_within_the_window() -> None:
+    rows = np.arange(30, dtype=np.uint8)[:, None].repeat(16, axis=1)
+    rows[29] = rows[0]
+    assert len(minhash.leader_edges(np.array([0, 30]), [rows], [0.9])[0]) == 1
+    assert len(minhash.leader_edges(np.array([0, 30]), [rows], [0.9], window=28)[0]) == 0
+    assert len(minhash.leader_edges(np.array([0, 30]), [rows], [0.9], window=29)[0]) == 1

@@ -62,6 +62,15 @@ def test_minhash_dedup_of_two_questions_on_one_passage_keeps_both() -> None:
     assert rules_of(run_local(STAGE, table, Config(on="instruction"))).count("near_duplicate") == 1
 
 
+def test_minhash_dedup_of_many_rows_of_one_template_finds_pairs_beyond_the_window() -> None:
+    answers = [" ".join(RANDOM.choices(PASSAGES[2].split(), k=6)) + f" {i}" for i in range(600)]
+    rows = [(PASSAGES[0], answer) for answer in answers] + [
+        (PASSAGES[0], answer + " too") for answer in answers
+    ]
+    out = rules_of(run_local(STAGE, table_of(rows), Config()))
+    assert out[:600].count("near_duplicate") >= 590
+
+
 @pytest.mark.parametrize("text", ["a", "我", "one", "你好", "😀", "3+4", "word " * 100_000, "春" * 50_000])
 def test_minhash_dedup_of_identical_texts_keeps_one_however_short_or_long(text) -> None:
     table = table_of([(text, "")] * 4)
