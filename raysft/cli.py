@@ -87,12 +87,12 @@ def _positive(text: str) -> int:
     return value
 
 
-def _load(arguments: argparse.Namespace) -> Recipe:
-    return recipe.load(arguments.recipe, arguments.overrides, limit=arguments.limit)
+def _load(arguments: argparse.Namespace, looks: bool = False) -> Recipe:
+    return recipe.load(arguments.recipe, arguments.overrides, limit=arguments.limit, looks=looks)
 
 
 def _run(arguments: argparse.Namespace, trains: bool = True, until: str | None = None) -> int:
-    loaded = _load(arguments)
+    loaded = _load(arguments, looks=True)
     from raysft.report.terminal import summary
     from raysft.runtime.run import run_recipe
 
@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from raysft.runtime import describe
 
-    loaded = _load(arguments)
+    loaded = _load(arguments, looks=True)
     shown = describe.describe(loaded, arguments.address)
     print(json.dumps(shown, indent=2) if arguments.json else describe.as_text(shown))
     return WRONG if shown["problems"] else OK

@@ -16,22 +16,22 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from raysft import stage as stages
-from raysft.acquire.source import Source
-from raysft.engines import spec as engine_specs
-from raysft.engines.spec import PROTOCOLS, Engine, EngineSpec
+from raysft.acquire.source import Source, expand
+from raysft.engines.build import is_folder, model_exists
+from raysft.engines.spec import PROTOCOLS, Engine
+from raysft.mistakes import Mistakes, did_you_mean, path_of, shown, value_at
 from raysft.stage import Map, StageConfig, StrictModel
 from raysft.train.config import TrainConfig
 
@@ -51,7 +51,10 @@ class RecipeError(ValueError):
 class Settings(StrictModel):
     """The scalar part of a recipe."""
 
-    run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run and of its folder")
+    run: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="the run's name: letters, digits and any of _ . -, a letter or digit first",
+    )
     root: str = Field("runs", description="folder or URI below which runs live")
     seed: int = Field(0, ge=0, description="seed of every choice")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="share of rows that may be quarantined")
@@ -89,33 +92,50 @@ class Recipe:
         return f"{self.settings.root.rstrip('/')}/{self.settings.run}"
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), limit: int | None = None) -> Recipe:
-    """Read, override and validate a recipe; with `limit`, as a preview under a name of its own.
+def load(
+    path: str | Path, overrides: Iterable[str] = (), limit: int | None = None, looks: bool = False
+) -> Recipe:
+    """Read, override and validate a recipe; with `limit`, as a preview under a name of its own; with
+    `looks`, also look whether its files and model folders are there.
 
     Raises:
         RecipeError: lists all that is wrong with it.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError([f"{path}: no such file"]) from None
+        text = Path(path).read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
+        problems = list(_repeated_keys(yaml.compose(text, yaml.SafeLoader), ()))
+    except OSError as error:
+        raise RecipeError([f"{path}: {(error.strerror or str(error)).lower()}"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(tree, dict):
-        raise RecipeError([f"{path}: a recipe is a mapping of keys, got {type(tree).__name__}"])
-    problems: list[str] = []
-    for override in overrides:
-        problem = apply_override(tree, override)
-        if problem:
-            problems.append(problem)
+        raise RecipeError([f"{path}: a recipe is a mapping of keys, got {shown(tree)}"])
+    problems += [p for p in (apply_override(tree, override) for override in overrides) if p]
     if limit is not None:
         _limit(tree, limit)
-    return parse(tree, problems)
+    return parse(tree, problems, looks)
+
+
+def _repeated_keys(node: Any, keys: tuple[Any, ...]) -> Iterator[str]:
+    """A line for each key that a mapping has twice: YAML would take the last one without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            yield from _repeated_keys(item, (*keys, i))
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in first:
+                yield f"{path_of((*keys, name))}: stands twice, in lines {first[name]} and {line}"
+            first.setdefault(name, line)
+            yield from _repeated_keys(value, (*keys, name))
 
 
 def _limit(tree: dict[str, Any], n: int) -> None:
     """Cut every source to n rows a file and every stage's `target` to n; the run is "<run>-limit<n>"."""
-    tree["run"] = f"{tree.get('run')}-limit{n}"
+    if isinstance(tree.get("run"), str):
+        tree["run"] += f"-limit{n}"
     sources = tree.get("sources")
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict):
@@ -129,93 +149,84 @@ def _limit(tree: dict[str, Any], n: int) -> None:
                 settings["target"] = min(settings["target"], n)
 
 
-def parse(tree: dict[str, Any], problems: list[str] | None = None) -> Recipe:
-    """Validate a recipe's tree; see `load`."""
-    problems = [] if problems is None else problems
-    secrets: dict[str, str] = {}
-    tree = _fill_environment(tree, "", secrets, problems)
+def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = False) -> Recipe:
+    """Validate a recipe's tree; see `load`. `problems` are mistakes that are known already."""
+    mistakes = Mistakes(tree)
+    mistakes.lines += problems
+    written = tree
+    tree = _fill_environment(tree, (), mistakes)
     known = [*Settings.model_fields, "engines", "sources", "stages", "train"]
     for key in tree:
         if key not in known:
-            problems.append(f"{key}: {_unknown(str(key), known)}")
-    settings = _model(Settings, {k: v for k, v in tree.items() if k in Settings.model_fields}, "", problems)
-    engines = _engines(tree.get("engines") or {}, problems)
-    sources = _sources(tree.get("sources"), problems)
-    entries = _stages(tree.get("stages") or [], tree.get("engines") or {}, problems)
-    train = None
-    if tree.get("train") is not None:
-        train = _model(TrainConfig, tree["train"], "train", problems)
-    if problems:
-        raise RecipeError(problems)
-    assert settings is not None
+            mistakes.unknown_key((key,), known)
+    scalars = {key: value for key, value in tree.items() if key in Settings.model_fields}
+    settings = mistakes.validated(Settings, scalars, ())
+    engines = _engines(tree.get("engines") or {}, mistakes)
+    sources = _sources(tree.get("sources"), mistakes)
+    entries = _stages(tree.get("stages") or [], tree.get("engines") or {}, mistakes)
+    train = tree.get("train")
+    if train is not None:
+        train = mistakes.validated(TrainConfig, train, ("train",))
+    if looks:
+        _look(tree, engines, sources, train, mistakes)
+    if mistakes.lines:
+        raise RecipeError(mistakes.lines)
     resolved = {
         **settings.model_dump(mode="json"),
         "engines": {name: spec.model_dump(mode="json") for name, spec in engines.items()},
-        "sources": [s.model_dump(mode="json") for s in sources],
-        "stages": [{e.name: e.config.model_dump(mode="json")} for e in entries],
+        "sources": [source.model_dump(mode="json") for source in sources.values()],
+        "stages": [{entry.name: entry.config.model_dump(mode="json")} for entry in entries],
         "train": train.model_dump(mode="json") if train else None,
     }
-    return Recipe(settings, engines, tuple(sources), tuple(entries), train, _hide(resolved, secrets))
+    return Recipe(settings, engines, tuple(sources.values()), tuple(entries), train, _hide(resolved, written))
 
 
-def _engines(tree: Any, problems: list[str]) -> dict[str, Engine]:
-    found: dict[str, Engine] = {}
+def _engines(tree: Any, mistakes: Mistakes) -> dict[str, Engine]:
     if not isinstance(tree, dict):
-        problems.append(f"engines: got {tree!r}; allowed: a mapping of names to engines")
-        return found
-    for name, value in tree.items():
-        spec = _validated(TypeAdapter(Engine), value, f"engines.{name}", problems, _engine_fields(value))
-        if spec is not None:
-            found[str(name)] = spec
-    return found
+        mistakes.wrong(("engines",), "a mapping of names to engines")
+        return {}
+    found = {str(name): mistakes.validated(Engine, value, ("engines", name)) for name, value in tree.items()}
+    return {name: spec for name, spec in found.items() if spec is not None}
 
 
-def _engine_fields(value: Any) -> list[str]:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    for model in vars(engine_specs).values():
-        is_spec = isinstance(model, type) and issubclass(model, EngineSpec) and "kind" in model.model_fields
-        if is_spec and model.model_fields["kind"].default == kind:
-            return list(model.model_fields)
-    return []
-
-
-def _sources(tree: Any, problems: list[str]) -> list[Any]:
+def _sources(tree: Any, mistakes: Mistakes) -> dict[int, Any]:
+    """Sources by place, those with mistakes left out."""
     if not isinstance(tree, list) or not tree:
-        problems.append(
-            f"sources: got {tree!r}; allowed: a list with at least one source, e.g. [{{path: …}}]"
-        )
-        return []
-    adapter: TypeAdapter[Any] = TypeAdapter(Source)
-    found = [_validated(adapter, value, f"sources[{i}]", problems, []) for i, value in enumerate(tree)]
-    return [source for source in found if source is not None]
+        mistakes.wrong(("sources",), "a list with at least one source, such as [{path: data/*.jsonl}]")
+        return {}
+    found = {i: mistakes.validated(Source, value, ("sources", i)) for i, value in enumerate(tree)}
+    return {i: source for i, source in found.items() if source is not None}
 
 
-def _stages(tree: Any, engines: Mapping[str, Any], problems: list[str]) -> list[StageEntry]:
+def _stages(tree: Any, engines: Any, mistakes: Mistakes) -> list[StageEntry]:
     entries: list[StageEntry] = []
     if not isinstance(tree, list):
-        problems.append(f"stages: got {tree!r}; allowed: a list of stages")
+        mistakes.wrong(("stages",), "a list of stages")
         return entries
     for i, entry in enumerate(tree):
         item = {entry: {}} if isinstance(entry, str) else entry
         if not isinstance(item, dict) or len(item) != 1:
-            problems.append(
-                f"stages[{i}]: got {item!r}; allowed: a stage's name, or one name and its settings"
-            )
+            mistakes.wrong(("stages", i), "a stage's name, or one name and its settings")
             continue
-        (name, values), where = next(iter(item.items())), f"stages[{i}]"
+        name, values = next(iter(item.items()))
         try:
             module = stages.load(str(name))
-        except LookupError as error:
-            problems.append(f"{where}: {error.args[0]}")
+        except LookupError:
+            known = stages.names()
+            hint = did_you_mean(str(name), known)
+            mistakes.add(("stages", i), f"no stage {name!r}{hint}; allowed: {', '.join(known)}")
             continue
-        config = _model(module.Config, values or {}, f"{where}.{name}", problems)
-        _check_engines(module, values or {}, engines, f"{where}.{name}", problems)
+        keys = ("stages", i, name)
+        config = mistakes.validated(module.Config, {} if values is None else values, keys)
+        _check_engines(module, values or {}, engines, keys, mistakes)
         if config is not None:
             entries.append(StageEntry(str(name), config))
     return entries
 
 
-def _check_engines(module: ModuleType, values: Any, engines: Any, where: str, problems: list[str]) -> None:
+def _check_engines(
+    module: ModuleType, values: Any, engines: Any, keys: tuple[Any, ...], mistakes: Mistakes
+) -> None:
     """Every engine a stage names exists and speaks the protocol that the stage needs."""
     for step in module.STEPS:
         if not (isinstance(step, Map) and step.engine) or not isinstance(values, dict):
@@ -223,92 +234,65 @@ def _check_engines(module: ModuleType, values: Any, engines: Any, where: str, pr
         name = values.get(step.engine, module.Config.model_fields[step.engine].get_default())
         if not isinstance(name, str) or not isinstance(engines, dict):
             continue
+        at = (*keys, step.engine)
         if name not in engines:
-            known = ", ".join(sorted(map(str, engines))) or "none"
-            problems.append(f"{where}.{step.engine}: got {name!r}; engines of this recipe: {known}")
+            known = ", ".join(repr(str(engine)) for engine in sorted(engines, key=str)) or "none"
+            mistakes.wrong(at, f"an engine of this recipe, which has {known}")
             continue
         kind = engines[name].get("kind") if isinstance(engines[name], dict) else None
         if kind in PROTOCOLS and PROTOCOLS[kind] != step.protocol:
-            fits = ", ".join(k for k, p in PROTOCOLS.items() if p == step.protocol)
-            problems.append(f"{where}.{step.engine}: {name!r} is of kind {kind!r}; allowed kinds: {fits}")
+            fits = ", ".join(repr(k) for k, p in PROTOCOLS.items() if p == step.protocol)
+            mistakes.add(at, f"got {name!r}, which is of kind {kind!r}; allowed: an engine of kind {fits}")
 
 
-def _model(model: type[BaseModel], value: Any, where: str, problems: list[str]) -> Any:
-    return _validated(TypeAdapter(model), value, where, problems, list(model.model_fields))
+def _look(
+    tree: Any,
+    engines: Mapping[str, Engine],
+    sources: Mapping[int, Any],
+    train: TrainConfig | None,
+    mistakes: Mistakes,
+) -> None:
+    """Every source matches a file, and every model folder is one."""
+    found: list[tuple[tuple[Any, ...], str]] = []
+    for name, spec in engines.items():
+        problem = model_exists(spec)
+        if problem:
+            found.append((("engines", name), problem))
+    for i, source in sources.items():
+        try:
+            expand(source)
+        except (OSError, ValueError, ImportError) as error:
+            found.append((("sources", i), str(error)))
+    model = train.model if train is not None else None
+    if model and "://" not in model and is_folder(model) and not Path(model, "config.json").is_file():
+        found.append((("train", "model"), f"there is no {model}/config.json"))
+    for keys, problem in found:
+        mistakes.add(keys, mistakes.as_written(problem, value_at(tree, keys), keys))
 
 
-def _validated(
-    adapter: TypeAdapter[Any], value: Any, where: str, problems: list[str], known: list[str]
-) -> Any:
-    """The validated value, or None with its mistakes added to `problems`."""
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        for e in error.errors():
-            path = _join(where, e["loc"], value)
-            if e["type"] == "extra_forbidden":
-                problems.append(f"{path}: {_unknown(str(e['loc'][-1]), known)}")
-            elif e["type"] == "missing":
-                problems.append(f"{path}: is missing")
-            else:
-                problems.append(f"{path}: got {_short(e['input'])}; allowed: {_plain(e['msg'])}")
-        return None
-
-
-def _join(where: str, loc: tuple[Any, ...], value: Any) -> str:
-    """A path as the recipe's author would write it: tags of unions, which are no keys, are left out."""
-    path = where
-    for key in loc:
-        if isinstance(key, int):
-            path += f"[{key}]"
-            value = value[key] if isinstance(value, list) and key < len(value) else None
-        elif isinstance(value, dict) and key not in value and value.get("kind") == key:
-            continue
-        else:
-            path = f"{path}.{key}" if path else str(key)
-            value = value.get(key) if isinstance(value, dict) else None
-    return path
-
-
-def _unknown(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown key{hint}" + (f" known: {', '.join(known)}" if known else "")
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input should be ")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _fill_environment(node: Any, where: str, secrets: dict[str, str], problems: list[str]) -> Any:
-    """The tree with `${NAME}` replaced; `secrets` learns which text stands for which."""
+def _fill_environment(node: Any, keys: tuple[Any, ...], mistakes: Mistakes) -> Any:
+    """The tree with `${NAME}` replaced."""
     if isinstance(node, dict):
-        return {
-            k: _fill_environment(v, f"{where}.{k}".strip("."), secrets, problems) for k, v in node.items()
-        }
+        return {key: _fill_environment(value, (*keys, key), mistakes) for key, value in node.items()}
     if isinstance(node, list):
-        return [_fill_environment(v, f"{where}[{i}]", secrets, problems) for i, v in enumerate(node)]
-    if not isinstance(node, str) or not ENV.search(node):
+        return [_fill_environment(value, (*keys, i), mistakes) for i, value in enumerate(node)]
+    if not isinstance(node, str):
         return node
     for name in ENV.findall(node):
         if name not in os.environ:
-            problems.append(f"{where}: environment variable {name} is not set")
-    filled = ENV.sub(lambda m: os.environ.get(m[1], ""), node)
-    secrets[filled] = node
-    return filled
+            mistakes.add(keys, f"environment variable {name} is not set")
+    return ENV.sub(lambda match: os.environ.get(match[1], match[0]), node)
 
 
-def _hide(node: Any, secrets: Mapping[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {k: _hide(v, secrets) for k, v in node.items()}
-    if isinstance(node, list):
-        return [_hide(v, secrets) for v in node]
-    return secrets.get(node, node) if isinstance(node, str) else node
+def _hide(resolved: Any, written: Any) -> Any:
+    """The resolved recipe with each `${NAME}` where its author has one."""
+    if isinstance(written, str) and ENV.search(written):
+        return written
+    if isinstance(resolved, dict) and isinstance(written, dict):
+        return {key: _hide(value, written.get(key)) for key, value in resolved.items()}
+    if isinstance(resolved, list) and isinstance(written, list):
+        return [_hide(value, other) for value, other in zip(resolved, written, strict=True)]
+    return resolved
 
 
 def apply_override(tree: dict[str, Any], override: str) -> str | None:
@@ -327,6 +311,9 @@ def apply_override(tree: dict[str, Any], override: str) -> str | None:
         return f"--set {override}: the value is not YAML"
     node: Any = tree
     while len(keys) > 1:
+        places = _places(node, keys)
+        if len(places) > 1:
+            return f"--set {override}: {keys[0]!r} stands at {' and '.join(map(str, places))}; name the place"
         step = _descend(node, keys)
         if step is None:
             return f"--set {override}: there is no {keys[0]!r} to set {'.'.join(keys[1:])!r} in"
@@ -342,23 +329,37 @@ def apply_override(tree: dict[str, Any], override: str) -> str | None:
     return None
 
 
+def _places(node: Any, keys: list[str]) -> list[int]:
+    """Where in a list of stages the one stands that the path names."""
+    if not isinstance(node, list):
+        return []
+    if keys[0].isdigit():
+        return [int(keys[0])] if int(keys[0]) < len(node) else []
+    names = [_stage_name(item) for item in node]
+    return [
+        i
+        for i, name in enumerate(names)
+        if name in (f"{name.partition('.')[0]}.{keys[0]}", ".".join(keys[:2]))
+    ]
+
+
+def _stage_name(item: Any) -> str:
+    name = next(iter(item), "") if isinstance(item, dict) else item
+    return name if isinstance(name, str) and "." in name else ""
+
+
 def _descend(node: Any, keys: list[str]) -> tuple[Any, list[str]] | None:
     """One step down the path: the child and the keys that are left."""
     if isinstance(node, dict):
         if node.get(keys[0]) is None:
             node[keys[0]] = {}
         return node[keys[0]], keys[1:]
-    if not isinstance(node, list):
-        return None
-    for i, item in enumerate(node):
-        name = item if isinstance(item, str) else next(iter(item), "") if isinstance(item, dict) else ""
-        short = name.partition(".")[2]
-        used = 1 if keys[0] in (str(i), short) else 2 if short and ".".join(keys[:2]) == name else 0
-        if not used:
-            continue
-        if not short:
-            return item, keys[used:]
+    for place in _places(node, keys):
+        item, name = node[place], _stage_name(node[place])
+        if not name:
+            return item, keys[1:]
         if isinstance(item, str) or item[name] is None:
-            node[i] = {name: {}}
-        return node[i][name], keys[used:]
+            node[place] = {name: {}}
+        used = 2 if ".".join(keys[:2]) == name else 1
+        return node[place][name], keys[used:]
     return None

@@ -16,6 +16,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
@@ -191,8 +192,18 @@ def _content_identity(fs: Any, path: str) -> tuple[str, int]:
     etag = info.get("ETag") or info.get("etag")
     if etag and not isinstance(fs, LocalFileSystem):
         return f"{str(etag).strip(chr(34))}:{info['size']}", info["size"]
+    if isinstance(fs, LocalFileSystem):
+        return _local_digest(path, info["size"], info["mtime"]), info["size"]
     with fs.open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), info["size"]
+
+
+@lru_cache(maxsize=65_536)
+def _local_digest(path: str, size: int, mtime: float) -> str:
+    """SHA-256 of a file. A plan is made more than once in a process; size and time are there so that a
+    changed file is read again."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_range(rows: Iterator[Record | BadRow], unit: Unit) -> Iterator[Record | BadRow]:
