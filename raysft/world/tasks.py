@@ -21,6 +21,11 @@ KINDS: tuple[Kind, ...] = numbers.KINDS + dates.KINDS + words.KINDS + choices.KI
 KINDS_OF = {lang: tuple(kind for kind in KINDS if kind.lang == lang) for lang in LANGUAGES}
 
 
+def version() -> str:
+    """What decides `generate` beside its arguments; part of the rows' identity."""
+    return str(VERSION)
+
+
 def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     """Rows start … stop-1 of the endless list that `seed` names."""
     return [_row(seed, i) for i in range(start, stop)]

@@ -1,6 +1,6 @@
 """Conversations that teach a small model to follow this project's own prompts inside the world.
 
-    teacher_rows(start, stop, seed)   rows as `raysft.world.tasks.generate` gives them
+    generate(start, stop, seed)   rows as `raysft.world.tasks.generate` gives them
 
 Row i is one of, by `MIX`
     plain           a task of the world and its answer
@@ -18,7 +18,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from raysft.augment.prompts import render
+from raysft.augment.prompts import names, prompt_hash, render
+from raysft.sample import digest
+from raysft.world import tasks
 from raysft.world import vocabulary as v
 from raysft.world.check import truth
 from raysft.world.evolution import OPERATIONS, Truth, evolve
@@ -60,7 +62,13 @@ FOREIGN = {
 }
 
 
-def teacher_rows(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
+def version() -> str:
+    """What decides `generate` beside its arguments: this module, the world's tasks and all prompts."""
+    prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
+    return f"{VERSION}-{tasks.VERSION}-{digest(*prompts)[:12]}"
+
+
+def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     """Rows start … stop-1 of the endless list that `seed` names; row i depends on (VERSION, seed, i)."""
     return [_teacher_row(seed, i) for i in range(start, stop)]
 

@@ -7,9 +7,9 @@ from raysft.augment.numbered_list import items
 from raysft.augment.prompts import render
 from raysft.world.check import check, truth
 from raysft.world.evolution import OPERATIONS
-from raysft.world.teacher import MIX, teacher_rows
+from raysft.world.teacher import MIX, generate
 
-ROWS = teacher_rows(0, 3000, 1)
+ROWS = generate(0, 3000, 1)
 PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
 EVOLVED = [row for row in PROMPTED if row["task"].startswith("evolve_")]
 
@@ -25,12 +25,12 @@ def parent_of(row: dict) -> str:
     return contents(row)[0].removeprefix(before).removesuffix(after)
 
 
-def test_teacher_rows_same_seed_gives_the_same_rows_in_any_slices():
-    assert teacher_rows(0, 30, 1) + teacher_rows(30, 100, 1) == ROWS[:100]
-    assert teacher_rows(0, 100, 2) != ROWS[:100]
+def test_generate_same_seed_gives_the_same_rows_in_any_slices():
+    assert generate(0, 30, 1) + generate(30, 100, 1) == ROWS[:100]
+    assert generate(0, 100, 2) != ROWS[:100]
 
 
-def test_teacher_rows_hold_every_part_near_its_share():
+def test_generate_hold_every_part_near_its_share():
     counts = Counter(row["task"] if row["task"] == "self_instruct" else row["domain"] for row in ROWS)
     assert counts["self_instruct"] / len(ROWS) == pytest.approx(MIX["self_instruct"], abs=0.03)
     assert counts["prompts"] / len(ROWS) == pytest.approx(MIX["evolve"], abs=0.03)
