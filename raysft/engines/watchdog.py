@@ -7,6 +7,7 @@ session of its own, and tells it on its standard input which children to end. Li
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -14,13 +15,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+KILL_SECONDS = 10
+"""How long a killed process may take to end (it may sit in a system call)."""
+
 
 class Watchdog:
     """The owner's side: one watchdog process."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
 
     def guard(self, pid: int) -> None:
         """Have this process and its descendants killed when the owner ends or `close` is called."""
@@ -35,7 +41,7 @@ class Watchdog:
 
 
 def start_time(pid: int) -> str:
-    """When a process started, in clock ticks since boot ("" if there is none): with its id, its identity."""
+    """When a process started, in clock ticks since boot: with its id, its identity. "" if it has ended."""
     return _stat(pid).get("start", "")
 
 
@@ -45,6 +51,8 @@ def _stat(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     fields = text[text.rindex(")") + 2 :].split()
+    if fields[0] in "ZX":
+        return {}
     return {"parent": fields[1], "start": fields[19]}
 
 
@@ -73,26 +81,29 @@ def _command_line(pid: int) -> str:
 
 def kill_trees(guarded: dict[int, str]) -> None:
     """SIGKILL (it ends stopped processes too) to each process that is still the one it was, and to its
-    descendants."""
+    descendants; returns when they have ended."""
+    dying = []
     for pid, started in guarded.items():
         if started and start_time(pid) == started:
             for victim in [*descendants(pid), pid]:
-                try:
+                with contextlib.suppress(ProcessLookupError):
+                    dying.append(os.pidfd_open(victim))
                     os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+    for handle in dying:
+        select.select([handle], [], [], KILL_SECONDS)
+        os.close(handle)
 
 
 def main(owner: int) -> None:
     """Read `pid start-time` lines until the pipe or the owner ends, then kill what they name."""
     guarded: dict[int, str] = {}
-    try:
-        watched = [sys.stdin.fileno(), os.pidfd_open(owner)]
-    except ProcessLookupError:
-        return
+    watched = [sys.stdin.fileno()]
+    with contextlib.suppress(ProcessLookupError):  # an owner that has ended leaves what it wrote in the pipe
+        watched.append(os.pidfd_open(owner))
     buffer = b""
     while True:
         ready, _, _ = select.select(watched, [], [])
+        # What the owner wrote before it ended is read first: its pipe is ready as long as it holds some.
         chunk = os.read(watched[0], 4096) if watched[0] in ready else b""
         buffer += chunk
         *lines, buffer = buffer.split(b"\n")

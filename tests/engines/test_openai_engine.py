@@ -173,7 +173,7 @@ def test_generate_with_500s_until_the_retries_are_spent_fails_with_the_status(
     server: Server, connect: Callable[..., OpenAIEngine]
 ) -> None:
     server.script = lambda body, number: error(500, "broken inside", **{"retry-after-ms": "1"})
-    with pytest.raises(EngineError, match="status 500.*broken inside"):
+    with pytest.raises(EngineError, match=r"status 500.*broken inside"):
         connect(retries=3).generate([ask()])
     assert len(server.bodies) == 4
 
@@ -242,7 +242,7 @@ def test_generate_with_a_silent_server_fails_at_the_deadline(
 
     server.script = script
     try:
-        with pytest.raises(EngineError, match="no answer for 0.3 s|cannot be reached"):
+        with pytest.raises(EngineError, match=r"no answer for 0\.3 s|cannot be reached"):
             connect(deadline_s=0.3, retries=5).generate([ask()])
     finally:
         released.set()

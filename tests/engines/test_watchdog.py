@@ -13,7 +13,8 @@ from raysft.engines.watchdog import Watchdog, descendants, kill_trees, start_tim
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 WAIT = "import sys; print('ready', flush=True); sys.stdin.read()"
 TREE = (
-    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()']);"
+    "import subprocess, sys\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()'])\n"
     "print(child.pid, flush=True); child.wait()"
 )
 
@@ -41,7 +42,7 @@ def test_watchdog_closed_kills_the_tree_it_guards() -> None:
     assert parent.wait(timeout=20) == -signal.SIGKILL
     assert parent.stdout is not None
     assert parent.stdout.read() == b""  # ends when the child, which holds it too, is gone
-    assert start_time(child) != started or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
+    assert start_time(child) != started
 
 
 def test_watchdog_of_a_killed_owner_kills_what_it_guarded() -> None:
