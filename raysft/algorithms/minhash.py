@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from raysft.algorithms.shingles import _shingles, mix64, string_buffers
+from raysft.algorithms.shingles import mix64, shingle_hashes, string_buffers
 
 WINDOW = 128
 
@@ -107,7 +107,7 @@ def _signatures(
     out = np.full((rows, num_perm), np.uint32(0xFFFFFFFF), np.uint32)
     counts = np.zeros(rows, np.int32)
     for row in range(rows):
-        found, _ = _shingles(data, offsets[row], offsets[row + 1], n, n_cjk)
+        found, _ = shingle_hashes(data, offsets[row], offsets[row + 1], n, n_cjk)
         counts[row] = len(found)
         signature = out[row]
         for shingle in found:

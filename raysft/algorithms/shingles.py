@@ -59,7 +59,7 @@ def repeated_share(texts: pa.Array, n: int, n_cjk: int) -> tuple[np.ndarray, np.
 def shingles(text: str, n: int, n_cjk: int) -> np.ndarray:
     """uint64: the shingle hashes of one text in order, repeats included."""
     data, offsets = string_buffers(pa.array([text], pa.string()))
-    found, _ = _shingles(data, offsets[0], offsets[1], n, n_cjk)
+    found, _ = shingle_hashes(data, offsets[0], offsets[1], n, n_cjk)
     return found
 
 
@@ -175,7 +175,7 @@ def _hash_range(hashes: np.ndarray, start: int, end: int) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _shingles(data: np.ndarray, start: int, end: int, n: int, n_cjk: int) -> tuple[np.ndarray, int]:
+def shingle_hashes(data: np.ndarray, start: int, end: int, n: int, n_cjk: int) -> tuple[np.ndarray, int]:
     """(uint64 hashes of the shingles of data[start:end] in order, number of tokens)."""
     hashes, is_cjk = _tokens(data, start, end)
     total = len(hashes)
@@ -202,7 +202,7 @@ def _repeated_share(
     share = np.zeros(rows, np.float64)
     counts = np.zeros(rows, np.int32)
     for row in range(rows):
-        found, _ = _shingles(data, offsets[row], offsets[row + 1], n, n_cjk)
+        found, _ = shingle_hashes(data, offsets[row], offsets[row + 1], n, n_cjk)
         counts[row] = len(found)
         if len(found) > 1:
             found.sort()

@@ -63,12 +63,12 @@ def test_minhash_dedup_of_two_questions_on_one_passage_keeps_both() -> None:
 
 
 def test_minhash_dedup_of_many_rows_of_one_template_finds_pairs_beyond_the_window() -> None:
-    answers = [" ".join(RANDOM.choices(PASSAGES[2].split(), k=6)) + f" {i}" for i in range(600)]
-    rows = [(PASSAGES[0], answer) for answer in answers] + [
-        (PASSAGES[0], answer + " too") for answer in answers
-    ]
+    template, pool = " ".join(PASSAGES), [f"answer{i}" for i in range(5000)]
+    answers = [" ".join(RANDOM.sample(pool, k=6)) for _ in range(1000)]
+    rows = [(template, answer) for answer in answers] + [(template, answer + " too") for answer in answers]
     out = rules_of(run_local(STAGE, table_of(rows), Config()))
-    assert out[:600].count("near_duplicate") >= 590
+    assert out[:1000].count("near_duplicate") >= 990
+    assert out[1000:].count(None) >= 990
 
 
 @pytest.mark.parametrize("text", ["a", "我", "one", "你好", "😀", "3+4", "word " * 100_000, "春" * 50_000])
