@@ -174,7 +174,7 @@ _SORRY = (
 _AS_AI = r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^,.\n]{0,40}[,.]?\s*"
 _CANNOT = (
     r"(?:i (?:can ?not|can['’]?t|will not|won['’]?t|must decline)|"
-    r"(?:i am|i['’]m) (?:unable|not (?:able|programmed|allowed|comfortable|designed))(?: to)?|"
+    r"(?:i am|i['’]m) (?:unable|not (?:able|capable|programmed|allowed|comfortable|designed))(?: to| of)?|"
     r"i (?:do not|don['’]?t) (?:have|possess)|it (?:is not|would be in|is in|would not be )appropriate)\b"
 )
 _ASKED = (
@@ -200,7 +200,8 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 ASKS_FOR_MARKUP = re.compile(
-    r"html|xml|svg|css|markup|web ?(?:page|site)|javascript|\btags?\b|</?\w+>|网页|网站|标签|标记|前端",
+    r"html|xml|svg|css|markup|web ?(?:page|site)|javascript|\bcod(?:e|ing)\b|\btags?\b|</?\w+>|"
+    r"网页|网站|标签|标记|前端|代码",
     re.IGNORECASE,
 )
 NO_LETTER = re.compile(r"[\W_]+")
