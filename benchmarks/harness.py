@@ -10,7 +10,7 @@ The first round is checked before any other runs: sides that did not do the same
 Rounds alternate the order of the sides. Per run, of the process and all its descendants:
 
     wall_s    seconds of the compared part
-    cpu_s     user + system seconds of the compared part, sampled every `SAMPLE_S`; at least what the
+    cpu_s     user + system seconds of the compared part, sampled (process_tree.py); at least what the
               process itself and those it waited for used. Of a descendant's last moments up to one
               interval is missed, and one that lives shorter than that may be missed whole.
     peak_mib  most resident memory at a sample, over the run's whole life (never less than the process's
@@ -32,7 +32,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,9 +43,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.process_tree import TreeSampler
+
 HERE = Path(__file__).resolve().parent
 OURS = "raysft"
-SAMPLE_S = 0.1
 _marks: dict[str, tuple[float, float]] = {}
 
 
@@ -149,71 +149,6 @@ def _own_peak_mib() -> float:
         return 0.0
     fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
     return int(fields["VmHWM"].split()[0]) / 2**10
-
-
-class TreeSampler(threading.Thread):
-    """Samples a process and its descendants until told to stop; keeps (seconds, total CPU s, MiB)."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.samples: list[tuple[float, float, float]] = [(time.monotonic(), 0.0, 0.0)]
-        self._pid = pid
-        self._stopped = threading.Event()
-        self._cpu: dict[tuple[int, float], float] = {}
-
-    def run(self) -> None:
-        while not self._stopped.wait(SAMPLE_S):
-            self.sample()
-
-    def sample(self) -> None:
-        import psutil
-
-        try:
-            root = psutil.Process(self._pid)
-            family = [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        resident = 0
-        for process in family:
-            try:
-                with process.oneshot():
-                    times, memory = process.cpu_times(), process.memory_info()
-                    self._cpu[process.pid, process.create_time()] = times.user + times.system
-                    resident += memory.rss
-            except psutil.NoSuchProcess:
-                continue
-        self.samples.append((time.monotonic(), sum(self._cpu.values()), resident / 2**20))
-
-    def stop(self) -> None:
-        """End the sampling and whatever is left of the tree, which would slow the next run down."""
-        import psutil
-
-        self._stopped.set()
-        self.join()
-        for pid, started in self._cpu:
-            try:
-                process = psutil.Process(pid)
-                if process.create_time() == started:
-                    process.kill()
-            except psutil.NoSuchProcess:
-                continue
-
-    def cpu_at(self, moment: float) -> float:
-        """CPU seconds of the tree up to `moment`, interpolated between the samples around it."""
-        before, after = self.samples[0], self.samples[-1]
-        for sample in self.samples:
-            if sample[0] > moment:
-                after = sample
-                break
-            before = sample
-        if after[0] <= before[0]:
-            return before[1]
-        share = min(1.0, max(0.0, (moment - before[0]) / (after[0] - before[0])))
-        return before[1] + share * (after[1] - before[1])
-
-    @property
-    def peak_mib(self) -> float:
-        return max(resident for _, _, resident in self.samples)
 
 
 def target_of(function: Callable[..., Work]) -> str:
