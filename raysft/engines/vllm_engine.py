@@ -23,7 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raysft.engines.adapter import Adapter, check_for_vllm, read_adapter
@@ -54,13 +54,14 @@ ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NO
 
 @dataclass
 class Life:
-    """One engine from start to end: its processes' ids and start times, EngineCore's first, and the monotonic
-    time at which a request last finished."""
+    """One engine from start to end: its processes' ids and start times, EngineCore's first; the monotonic
+    time at which a request last finished; the calls that wait for it."""
 
     number: int
     llm: AsyncLLM
     processes: dict[int, str]
     heard: float
+    calls: set[concurrent.futures.Future[None]] = field(default_factory=set)
 
 
 class VllmEngine:
@@ -173,6 +174,8 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         future = self._loop.submit(self._ask_all(life, dict(pending), completions))
+        life.calls.add(future)
+        future.add_done_callback(life.calls.discard)
         asked = time.monotonic()
         while not future.done():
             patience = max(asked, life.heard) + self.spec.deadline_s - time.monotonic()
@@ -185,7 +188,7 @@ class VllmEngine:
         except EngineDeadError as error:
             return f"its process died ({error})"
         except concurrent.futures.CancelledError:
-            return "it was closed"
+            return "another call replaced it, or it was closed"
         return ""
 
     async def _ask_all(
@@ -271,7 +274,12 @@ class VllmEngine:
         return Life(self._lives, llm, engine_processes(llm), time.monotonic())
 
     def _stop(self, life: Life, is_healthy: bool) -> None:
-        """Shut an engine down; what does not end by itself, and all of a failed one, is killed by id."""
+        """Close an engine's sockets and end its processes. A failed one is killed first: it may not listen.
+
+        vLLM would give a healthy one five seconds, which its CPU build uses up and is killed in the end.
+        """
+        for call in list(life.calls):
+            call.cancel()
         if not is_healthy:
             kill_trees(life.processes)
         self._loop.run(_shut_down(life.llm))
@@ -365,7 +373,7 @@ async def _start_llm(arguments: dict[str, Any]) -> AsyncLLM:
 
 
 async def _shut_down(llm: AsyncLLM) -> None:
-    llm.shutdown()
+    llm.shutdown(timeout=0)
 
 
 def _close_at_exit(reference: weakref.ref[VllmEngine]) -> None:
