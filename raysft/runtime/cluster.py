@@ -18,13 +18,14 @@ LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait
 
 @dataclass(frozen=True)
 class Capacity:
-    """CPUs and GPUs of a cluster, and of its largest node."""
+    """CPUs and GPUs of a cluster, of its largest node, and, where they are known, of each node."""
 
     cpus: float
     gpus: float
     node_cpus: float
     node_gpus: float
     where: str
+    nodes: tuple[tuple[float, float], ...] = ()
 
 
 def local_capacity() -> Capacity:
@@ -33,7 +34,7 @@ def local_capacity() -> Capacity:
 
     cpus = float(max(LEAST_CPUS, os.cpu_count() or 1))
     gpus = float(torch.cuda.device_count())
-    return Capacity(cpus, gpus, cpus, gpus, "a local Ray")
+    return Capacity(cpus, gpus, cpus, gpus, "a local Ray", ((cpus, gpus),))
 
 
 def capacity() -> Capacity:
@@ -46,6 +47,7 @@ def capacity() -> Capacity:
         max((n.get("CPU", 0.0) for n in nodes), default=0.0),
         max((n.get("GPU", 0.0) for n in nodes), default=0.0),
         "the cluster",
+        tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes),
     )
 
 
@@ -57,6 +59,8 @@ def connected(address: str | None) -> Iterator[Capacity]:
         ConnectionError: there is an address and nothing answers there.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # On Linux, Ray takes 127.0.0.1 for a mistake and listens on the outer address, but for this switch.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     joined_here = not ray.is_initialized()
     if joined_here:
@@ -70,7 +74,7 @@ def connected(address: str | None) -> Iterator[Capacity]:
         else:
             _use_a_token()
             size = local_capacity()
-            ray.init(num_cpus=int(size.cpus), include_dashboard=False, **options)
+            ray.init(address="local", num_cpus=int(size.cpus), include_dashboard=False, **options)
     _quiet_ray_data()
     try:
         yield capacity()
