@@ -50,7 +50,7 @@ def lines(table: pa.Table, format: str, *, skip_unfit: bool = False) -> Iterator
     convert = _converter(format)
     reasons = {} if skip_unfit else unfit(table, format)
     if reasons:
-        raise UnfitRows(format, reasons, len(live(table)))
+        raise UnfitRows(format, reasons, len(_kept(table)))
     return (
         json.dumps(convert(messages), ensure_ascii=False)
         for messages in _conversations(table)
@@ -80,10 +80,13 @@ def misfit(messages: Messages, format: str) -> str | None:
     return "more than one exchange" if len(roles) > 2 else "not a user turn and its answer"
 
 
+def _kept(table: pa.Table) -> pa.Table:
+    """The live rows; a curated set has left the marks out and holds no others."""
+    return live(table) if {"drop_rule", "quarantine"} <= set(table.column_names) else table
+
+
 def _conversations(table: pa.Table) -> Iterator[Messages]:
-    marked = {"drop_rule", "quarantine"} <= set(table.column_names)
-    rows = live(table) if marked else table
-    for batch in rows.select(["messages"]).to_batches(max_chunksize=1024):
+    for batch in _kept(table).select(["messages"]).to_batches(max_chunksize=1024):
         for messages in batch.column(0).to_pylist():
             yield messages or []
 
