@@ -7,10 +7,14 @@ import uuid
 from collections.abc import Iterable
 
 from raysft.engines.build import model_exists
+from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.plan import Pass, Plan, resources
 from raysft.runtime.storage import Storage
+from raysft.train.config import TrainConfig
+
+ROUNDING = 1e-6  # 0.3 / 0.1 is a little less than 3
 
 
 class PreflightError(RuntimeError):
@@ -22,7 +26,7 @@ class PreflightError(RuntimeError):
 
 
 def missing_models(recipe: Recipe) -> list[str]:
-    """A line for each engine, or training run, whose model folder is not there."""
+    """A line for each engine whose model folder is not there."""
     problems = []
     for name, spec in recipe.engines.items():
         problem = model_exists(spec)
@@ -34,25 +38,57 @@ def missing_models(recipe: Recipe) -> list[str]:
 def does_not_fit(plan: Plan, has: Capacity, with_training: bool) -> list[str]:
     """A line, with the numbers, for each want that the cluster can never meet."""
     problems = []
-    used = list(dict.fromkeys(p.engine for p in plan.passes if p.engine))
-    for name in used:
-        spec = plan.recipe.engines[name]
-        if spec.cpus > has.node_cpus or spec.gpus > has.node_gpus:
-            problems.append(
-                f"engines.{name}: one replica wants {spec.cpus:g} CPUs and {spec.gpus:g} GPUs, "
-                f"the largest node of {has.where} has {has.node_cpus:g} and {has.node_gpus:g}"
-            )
+    for name in dict.fromkeys(p.engine for p in plan.passes if p.engine):
+        problems += _replica_problem(name, plan.recipe.engines[name], has)
     for p in plan.passes:
         problems += _pool_problem(p, plan, has)
-    train = plan.recipe.train
-    if with_training and train is not None:
-        cpus, gpus = train.workers * train.cpus_per_worker, train.workers * train.gpus_per_worker
-        if cpus + 1 > has.cpus or gpus > has.gpus:
-            problems.append(
-                f"train: {train.workers} workers want {cpus:g} CPUs and {gpus:g} GPUs, and one CPU to steer "
-                f"them; {has.where} has {has.cpus:g} CPUs and {has.gpus:g} GPUs"
-            )
+    if with_training and plan.recipe.train is not None:
+        problems += _training_problem(plan.recipe.train, has)
     return list(dict.fromkeys(problems))
+
+
+def _replica_problem(name: str, spec: Engine, has: Capacity) -> list[str]:
+    """Each replica needs one node that holds it, and Ray packs no replica across two GPUs' shares."""
+    if spec.gpus > 1 and spec.gpus != int(spec.gpus):
+        return [f"engines.{name}.gpus: got {spec.gpus:g}; allowed: a share of one GPU or whole GPUs"]
+    if spec.cpus > has.node_cpus or spec.gpus > has.node_gpus:
+        return [
+            f"engines.{name}: one replica wants {spec.cpus:g} CPUs and {spec.gpus:g} GPUs, "
+            f"the largest node of {has.where} has {has.node_cpus:g} and {has.node_gpus:g}"
+        ]
+    fitting = sum(_copies(spec.cpus, spec.gpus, *node) for node in has.nodes)
+    if has.nodes and fitting < spec.replicas.min:
+        nodes = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in has.nodes)
+        return [
+            f"engines.{name}: {fitting} of its {spec.replicas.min} replicas, {spec.cpus:g} CPUs and "
+            f"{spec.gpus:g} GPUs each, fit on the nodes of {has.where}, which have {nodes}"
+        ]
+    return []
+
+
+def _copies(cpus: float, gpus: float, node_cpus: float, node_gpus: float) -> int:
+    """How many workers of this size one node holds; several share a GPU only if each wants part of one."""
+    by_cpus = int(node_cpus / cpus + ROUNDING)
+    if not gpus:
+        return by_cpus
+    by_gpus = int(node_gpus) * int(1 / gpus + ROUNDING) if gpus < 1 else int(node_gpus / gpus)
+    return min(by_cpus, by_gpus)
+
+
+def _training_problem(train: TrainConfig, has: Capacity) -> list[str]:
+    each = f"{train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs"
+    if train.cpus_per_worker > has.node_cpus or train.gpus_per_worker > has.node_gpus:
+        return [
+            f"train: one worker wants {each}, "
+            f"the largest node of {has.where} has {has.node_cpus:g} and {has.node_gpus:g}"
+        ]
+    cpus, gpus = train.workers * train.cpus_per_worker, train.workers * train.gpus_per_worker
+    if cpus + 1 > has.cpus or gpus > has.gpus:
+        return [
+            f"train: {train.workers} workers want {cpus:g} CPUs and {gpus:g} GPUs, and one CPU to steer "
+            f"them; {has.where} has {has.cpus:g} CPUs and {has.gpus:g} GPUs"
+        ]
+    return []
 
 
 def _pool_problem(p: Pass, plan: Plan, has: Capacity) -> list[str]:
