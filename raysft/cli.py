@@ -164,14 +164,23 @@ def _sealed(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
     return plan, storage, sealed
 
 
+def _curated(storage: Any) -> Any:
+    """The marker of the curated set, which says that it is whole."""
+    from raysft.runtime.curated import MARKER
+    from raysft.runtime.run import NotSealed
+
+    if not storage.exists(MARKER):
+        raise NotSealed(f"{storage.uri()} has no curated set yet; raysft curate comes first")
+    return storage.read_json(MARKER)
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from raysft.report.terminal import summary
-    from raysft.runtime import curated
     from raysft.runtime.run import REPORT, RESULT, report
 
     plan, storage, sealed = _sealed(arguments)
     training = storage.read_json(RESULT) if storage.exists(RESULT) else None
-    languages = storage.read_json(curated.MARKER)["languages"]
+    languages = _curated(storage)["languages"]
     starts = max((m.engine_start_seconds for m in sealed), default=0.0)
     seen = report(plan, storage, sealed, training, starts, languages)
     print(summary(seen, {"report": storage.uri(REPORT)}), end="")
@@ -194,8 +203,9 @@ def _export(arguments: argparse.Namespace) -> int:
     from raysft.report.export import lines
     from raysft.runtime.curated import read_curated
 
-    table = read_curated(_storage(arguments))
-    made = lines(table, arguments.format, skip_unfit=arguments.skip_unfit)
+    storage = _storage(arguments)
+    _curated(storage)
+    made = lines(read_curated(storage), arguments.format, skip_unfit=arguments.skip_unfit)
     if arguments.out == "-":
         for line in made:
             print(line)

@@ -1,0 +1,376 @@
+"""The command line over real, cheap runs without engines: what is printed, where it goes, exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from raysft import recipe as recipes
+from raysft.cli import FAILED, OK, WRONG, main
+from raysft.runtime.plan import make_plan
+from raysft.runtime.run import sealed_of
+from raysft.runtime.storage import Storage
+from tests.fixtures.engines import model_folder
+from tests.fixtures.runs import rows_of, write_conversations
+
+TOPICS = ("rivers", "clocks", "birds", "islands", "markets", "bridges", "poems", "recipes")
+REFUSALS, DUPLICATES, PLAIN, LONG = 2, 3, 24, 1
+SECONDS = 60  # what refuses to start must not wait; importing alone can take ten on a busy machine
+
+
+def conversations() -> list[list[str]]:
+    plain = [
+        [
+            f"Explain what makes {TOPICS[i % 8]} {i} special",
+            f"{TOPICS[(i * 5 + 3) % 8]} and {i * 37} more words",
+        ]
+        for i in range(PLAIN)
+    ]
+    refused = [[f"Write text number {i}", "I'm sorry, but I can't help with that."] for i in range(REFUSALS)]
+    long = [["What is a bird?", "An animal with feathers.", "And a river?", "Water that runs to the sea."]]
+    return [*plain, *plain[:DUPLICATES], *refused, *long]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAYSFT_TRACEBACK", raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    write_conversations(folder / "rows.jsonl", conversations())
+    return folder
+
+
+def write_recipe(folder: Path, name: str, **changes: Any) -> str:
+    tree: dict[str, Any] = {
+        "run": name,
+        "root": str(folder / "runs"),
+        "sources": [{"path": str(folder / "rows.jsonl"), "licence": "MIT"}],
+        "stages": [
+            "curate.rules",
+            "curate.exact_dedup",
+            "curate.minhash_dedup",
+            {"curate.select": {"where": "answer_words >= 1", "budget": 20, "diversity": "random"}},
+        ],
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**tree, **changes}), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path) -> tuple[str, str]:
+    """A recipe that was run up to exact_dedup and then to its end, and its manifests' folder names then."""
+    path = write_recipe(folder, "cheap")
+    assert main(["run", path, "--until", "exact_dedup"]) == OK
+    stages = sorted(p.parent.name for p in (folder / "runs/cheap/stages").glob("*/_manifest.json"))
+    assert main(["curate", path]) == OK
+    return path, " ".join(stages)
+
+
+def marked(path: str) -> dict[str, dict[str, Any]]:
+    """Rows by id as they stand before the last stage, which is the one that takes rows out."""
+    loaded = recipes.load(path)
+    sealed = sealed_of(make_plan(loaded), Storage(loaded.run_root))
+    return {row["id"]: row for row in rows_of(loaded, sealed[:-1]).to_pylist()}
+
+
+def exported(path: str, capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
+    assert main(["export", path, *options]) == OK
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_plan_good_recipe_shows_every_stage_and_exits_0(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_recipe(folder, "unrun")
+    assert main(["plan", path]) == OK
+    text = capsys.readouterr().out
+    assert re.search(r"02-exact_dedup .* to do", text)
+    assert "this run cannot start" not in text
+    assert main(["plan", path, "--json"]) == OK
+    shown = json.loads(capsys.readouterr().out)
+    assert [s["stage"] for s in shown["stages"]] == [
+        "acquire",
+        "curate.rules",
+        "curate.exact_dedup",
+        "curate.minhash_dedup",
+        "curate.select",
+    ]
+    assert [s["is_sealed"] for s in shown["stages"]] == [False] * 5
+    assert shown["problems"] == []
+    assert not (folder / "runs" / "unrun").exists()
+
+
+def test_plan_five_mistakes_prints_all_and_exits_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_recipe(
+        folder,
+        "wrong",
+        sed=1,
+        max_bad_fraction="few",
+        sources=[{"path": str(folder / "nowhere-*.jsonl")}],
+        engines={"judge": {"kind": "vlm", "model": "m"}},
+        stages=["curate.exact_dedupe", {"curate.perplexity": {"engine": "nobody"}}],
+    )
+    assert main(["plan", path]) == WRONG
+    error = capsys.readouterr().err
+    assert "6 mistakes in the recipe:" in error
+    for part in (
+        "sed:",
+        "max_bad_fraction:",
+        "sources[0]:",
+        "engines.judge.kind:",
+        "stages[0]:",
+        "stages[1].",
+    ):
+        assert f"  - {part}" in error
+    assert "Traceback" not in error
+
+
+def test_run_up_to_a_stage_seals_that_far_and_the_next_goes_on(ran: tuple[str, str], folder: Path) -> None:
+    path, first = ran
+    labels = re.findall(r"\d\d-(\w+)-", first)
+    assert labels == ["acquire", "rules", "exact_dedup"]
+    written = {p: p.stat().st_mtime_ns for p in (folder / "runs/cheap/stages").rglob("*") if p.is_file()}
+    assert main(["curate", path]) == OK
+    assert written == {
+        p: p.stat().st_mtime_ns for p in (folder / "runs/cheap/stages").rglob("*") if p.is_file()
+    }
+
+
+def test_run_sealed_before_prints_the_numbers_and_the_places(
+    ran: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["curate", ran[0]]) == OK
+    text = capsys.readouterr().out
+    assert re.search(rf"rows in +{len(conversations())}\n", text)
+    assert re.search(rf"curate\.rules refusal +{REFUSALS}\n", text)
+    assert re.search(rf"curate\.exact_dedup \w+ +{DUPLICATES}\n", text)
+    assert re.search(r"kept +20\n", text)
+    assert str(folder / "runs/cheap/curated") in text
+    assert (folder / "runs/cheap/report/index.html").stat().st_size > 0
+
+
+def test_plan_after_a_run_shows_what_is_sealed(
+    ran: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", ran[0], "--json"]) == OK
+    assert all(s["is_sealed"] for s in json.loads(capsys.readouterr().out)["stages"])
+    assert main(["plan", ran[0], "--set", "stages.select.budget=5", "--json"]) == OK
+    states = [s["is_sealed"] for s in json.loads(capsys.readouterr().out)["stages"]]
+    assert states == [True, True, True, True, False]
+
+
+def test_status_tells_the_state_and_the_numbers(
+    ran: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", ran[0]]) == OK
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "succeeded"
+    assert (status["numbers"]["rows_in"], status["numbers"]["kept"]) == (len(conversations()), 20)
+    assert status["numbers"]["unaccounted"] == 0
+
+
+def test_status_of_a_run_that_never_was_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", write_recipe(folder, "never")]) == FAILED
+    assert "has never been run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["explain", "export", "report", "train"])
+def test_command_that_needs_a_run_before_it_says_which(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = write_recipe(folder, "never", train={"model": "owner/model"})
+    assert main([command, path, *(["0" * 32] if command == "explain" else [])]) == FAILED
+    error = capsys.readouterr().err
+    assert re.search(r"raysft (run|curate) comes first|raysft: NotSealed", error)
+    assert "FileNotFoundError" not in error
+
+
+def test_train_of_a_recipe_that_trains_nothing_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", write_recipe(folder, "untrained")]) == WRONG
+    assert "train: is missing" in capsys.readouterr().err
+
+
+def test_explain_kept_row_tells_its_source_and_stages(
+    ran: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = recipes.load(ran[0])
+    rows = rows_of(loaded, sealed_of(make_plan(loaded), Storage(loaded.run_root))).to_pylist()
+    kept = next(row["id"] for row in rows if row["drop_rule"] is None)
+    assert main(["explain", ran[0], kept, "--json"]) == OK
+    story = json.loads(capsys.readouterr().out)["row"]
+    assert story["fate"] == "kept"
+    assert [s["stage"] for s in story["steps"]] == [
+        "acquire",
+        "curate.rules",
+        "curate.exact_dedup",
+        "curate.minhash_dedup",
+        "curate.select",
+    ]
+    assert main(["explain", ran[0], kept]) == OK
+    text = capsys.readouterr().out
+    assert str(folder / "rows.jsonl") in text
+    assert kept in text
+
+
+def test_explain_dropped_row_tells_the_rule_and_the_winner(
+    ran: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loser = next(row for row in marked(ran[0]).values() if row["drop_stage"] == "curate.exact_dedup")
+    assert main(["explain", ran[0], loser["id"], "--json"]) == OK
+    story = json.loads(capsys.readouterr().out)["row"]
+    assert story["fate"] == "dropped"
+    last = story["steps"][-1]
+    assert (last["stage"], last["drop_rule"]) == ("curate.exact_dedup", loser["drop_rule"])
+    assert last["winner"] in marked(ran[0])
+    assert main(["explain", ran[0], loser["id"]]) == OK
+    assert last["winner"] in capsys.readouterr().out
+
+
+def test_explain_unknown_id_says_it_is_unknown(
+    ran: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", ran[0], "f" * 32, "--json"]) == OK
+    assert json.loads(capsys.readouterr().out)["row"]["fate"] == "unknown"
+
+
+def test_export_formats_that_hold_any_conversation_hold_the_curated_rows(
+    ran: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = exported(ran[0], capsys)
+    assert len(rows) == 20
+    assert {m["role"] for row in rows for m in row["messages"]} == {"user", "assistant"}
+    shared = exported(ran[0], capsys, "--format", "sharegpt")
+    assert [len(row["conversations"]) for row in shared] == [len(row["messages"]) for row in rows]
+    assert shared[0]["conversations"][0] == {"from": "human", "value": rows[0]["messages"][0]["content"]}
+    out = folder / "out.jsonl"
+    assert exported(ran[0], capsys, "--out", str(out)) == []
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == rows
+
+
+def test_export_formats_of_one_exchange_refuse_longer_ones_unless_skipped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # everything but the refusals is kept here, the conversation of two exchanges too
+    path = write_recipe(folder, "all", stages=["curate.rules"])
+    assert main(["curate", path]) == OK
+    capsys.readouterr()
+    assert main(["export", path, "--format", "alpaca"]) == FAILED
+    assert "more than one exchange: 1" in capsys.readouterr().err
+    pairs = exported(path, capsys, "--format", "prompt_completion", "--skip-unfit")
+    assert len(pairs) == PLAIN + DUPLICATES
+    assert {tuple(pair) for pair in pairs} == {("prompt", "completion")}
+    assert main(["export", path, "--format", "nope"]) == WRONG
+    assert "no format 'nope'; there are: messages, sharegpt" in capsys.readouterr().err
+
+
+def test_limit_runs_few_rows_under_a_name_of_its_own(
+    ran: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["curate", ran[0], "--limit", "5", "--set", "stages=[curate.rules]"]) == OK
+    assert re.search(r"rows in +5\n", capsys.readouterr().out)
+    assert (folder / "runs/cheap-limit5/_SUCCESS").exists()
+    assert main(["status", ran[0], "--limit", "5"]) == OK
+    assert json.loads(capsys.readouterr().out)["numbers"]["rows_in"] == 5
+
+
+def test_limit_that_is_no_number_of_rows_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", write_recipe(folder, "unrun"), "--limit", "0"])
+    assert caught.value.code == WRONG
+    assert "allowed: 1 or more" in capsys.readouterr().err
+
+
+def test_until_a_stage_that_is_not_there_lists_those_that_are(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", write_recipe(folder, "unrun"), "--until", "novelty"]) == WRONG
+    assert "it has: acquire, curate.rules, curate.exact_dedup" in capsys.readouterr().err
+    assert not (folder / "runs" / "unrun").exists()
+
+
+def wants(folder: Path, **engine: Any) -> dict[str, Any]:
+    spec = {"kind": "transformers", "model": model_folder(folder / "model"), **engine}
+    return {
+        "engines": {"judge": spec},
+        "stages": ["curate.rules", {"curate.perplexity": {"engine": "judge"}}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("engine", "train", "expected"),
+    [
+        ({"cpus": 64}, None, "engines.judge: one replica wants 64 CPUs and 0 GPUs, the largest node of"),
+        ({"gpus": 4}, None, "engines.judge: one replica wants 1 CPUs and 4 GPUs, the largest node of"),
+        ({"gpus": 1.5}, None, "engines.judge.gpus: got 1.5; allowed: a share of one GPU or whole GPUs"),
+        (
+            {"cpus": 3, "replicas": {"min": 3, "max": 3}},
+            None,
+            "engines.judge: 2 of its 3 replicas, 3 CPUs and 0 GPUs each, fit on the nodes of",
+        ),
+        (
+            {"cpus": 2, "replicas": {"min": 4, "max": 4}},
+            None,
+            "curate.perplexity: 4 replicas of 'judge' want 8 CPUs and 0 GPUs, reading and writing one CPU;",
+        ),
+        ({}, {"workers": 8}, "train: 8 workers want 8 CPUs and 0 GPUs, and one CPU to steer them;"),
+        ({}, {"gpus_per_worker": 2}, "train: one worker wants 1 CPUs and 2 GPUs, the largest node of"),
+    ],
+    ids=["cpus", "gpus", "gpu share", "nodes", "pool", "workers", "worker"],
+)
+def test_run_that_the_cluster_cannot_hold_ends_in_seconds_with_the_numbers(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    engine: dict[str, Any],
+    train: dict[str, Any] | None,
+    expected: str,
+) -> None:
+    training = {"train": {"model": "owner/model", **train}} if train else {}
+    path = write_recipe(folder, "large", **wants(folder, **engine), **training)
+    started = time.monotonic()
+    assert main(["run", path]) == WRONG
+    assert time.monotonic() - started < SECONDS
+    error = capsys.readouterr().err
+    assert expected in error
+    assert "Traceback" not in error
+    status = json.loads((folder / "runs/large/status.json").read_text())
+    assert status["state"] == "failed"
+    assert expected in status["error"]
+    assert not (folder / "runs/large/stages").exists()
+    assert main(["plan", path, "--json"]) == WRONG
+    shown = json.loads(capsys.readouterr().out)
+    assert [p for p in shown["problems"] if p.startswith(expected.partition(",")[0])]
+
+
+def test_curate_does_not_ask_for_what_only_training_needs(folder: Path) -> None:
+    path = write_recipe(folder, "untold", stages=[], train={"model": "owner/model", "workers": 64})
+    assert main(["curate", path]) == OK
+
+
+def test_doctor_tells_versions_and_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == OK
+    text = capsys.readouterr().out
+    assert re.search(r"ray +2\.\d+", text)
+    assert re.search(r"local Ray +\d+ logical CPUs, \d+ GPUs", text)
+    assert "curate.minhash_dedup" in text
