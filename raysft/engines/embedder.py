@@ -34,11 +34,18 @@ class SentenceTransformersEmbedder:
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [len(texts), dimension], each row of unit length; texts are cut to `max_tokens`."""
+        """float32 [len(texts), dimension], each row of unit length; texts are cut to `max_tokens`.
+
+        A text of which the tokenizer does not know more than `max_unknown` of the tokens is a row of
+        zeros: an English model sees all Chinese texts as one, and would call them duplicates.
+        """
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         # One lock: tokenizers keep truncation as state, and a second forward pass would not be faster.
         with self._lock:
-            for batch in token_batches(self._lengths(texts), self.spec.batch_tokens):
+            lengths, unknown = self._measure(texts)
+            readable = [i for i, share in enumerate(unknown) if share <= self.spec.max_unknown]
+            for places in token_batches([lengths[i] for i in readable], self.spec.batch_tokens):
+                batch = [readable[place] for place in places]
                 vectors[batch] = self.model.encode(
                     [texts[index] for index in batch],
                     batch_size=len(batch),
@@ -48,9 +55,12 @@ class SentenceTransformersEmbedder:
                 )
         return vectors
 
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones included, after the cut."""
+    def _measure(self, texts: Sequence[str]) -> tuple[list[int], list[float]]:
+        """Tokens of each text after the cut, special ones included, and the unknown share of them."""
         if not texts:
-            return []
-        encoded = self.model.tokenizer(list(texts), truncation=True, max_length=self.model.max_seq_length)
-        return [len(ids) for ids in encoded["input_ids"]]
+            return [], []
+        tokenizer = self.model.tokenizer
+        encoded = tokenizer(list(texts), truncation=True, max_length=self.model.max_seq_length)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        shares = [ids.count(unknown) / len(ids) if unknown is not None and ids else 0.0 for ids in encoded]
+        return [len(ids) for ids in encoded], shares

@@ -103,7 +103,8 @@ class Embedder(Protocol):
     identity: Identity
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [len(texts), dimension], each row of unit length."""
+        """float32 [len(texts), dimension], each row of unit length, or of zeros where the model cannot
+        read the text."""
         ...
 
 

@@ -96,6 +96,13 @@ class SentenceTransformersSpec(EngineSpec):
 
     kind: Literal["sentence_transformers"] = "sentence_transformers"
     max_tokens: int = Field(256, ge=1, description="texts are cut to this many tokens")
+    max_unknown: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of tokens unknown to the tokenizer above which a text has no embedding; with the "
+        "packaged MiniLM, Chinese texts have 0.1 to 1 and English ones at most 0.05",
+    )
     batch_tokens: int = Field(
         8192, ge=1, description="padded tokens of one forward pass", json_schema_extra=EXECUTION_ONLY
     )

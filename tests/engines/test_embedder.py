@@ -13,7 +13,7 @@ TEXTS = [
     "A kitten is napping on a couch.",
     "The central bank raised interest rates.",
     "word " * 400,
-    "春天来了，花开了。",
+    "Spring has come, and the café in Zürich is open.",
     "a",
 ]
 
@@ -29,6 +29,13 @@ def test_embed_gives_unit_float32_rows(embedder: SentenceTransformersEmbedder) -
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(TEXTS), 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_embed_of_a_script_the_model_cannot_read_is_a_row_of_zeros(
+    embedder: SentenceTransformersEmbedder,
+) -> None:
+    vectors = embedder.embed(["什么是像素？", "A pixel is a dot.", "请解释什么是递归，并举一个例子。"])
+    assert [bool(row.any()) for row in vectors] == [False, True, False]
 
 
 def test_embed_of_nothing_has_the_dimension(embedder: SentenceTransformersEmbedder) -> None:
