@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.manifest import DigestMismatch, Manifest, read_manifest, seal, shard_path
 from raysft.runtime.packing import NothingToTrainOn, pack_stage, read_packed, read_tokenizer
+from raysft.runtime.progress import Progress
 from raysft.runtime.storage import Storage
-from raysft.runtime.training import TrainingFailed, launch
+from raysft.runtime.training import TrainingFailed, launch, train_run
 from raysft.sample import mark_dropped, set_column
 from raysft.stage import Counts
 from raysft.train.evaluate import held_out
@@ -165,8 +168,10 @@ def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, tmp_path
         workers=1,
         max_steps=4,
     )
-    again = pack_stage(storage, [read_manifest(storage, "stages/00-curated")], config)
-    result = launch(storage, again, config)
+    told = io.StringIO()
+    parent = read_manifest(storage, "stages/00-curated")
+    result = train_run(storage, [parent], config, Settings(run="demo"), Progress(told))
+    assert "107 of 108 samples fit" in told.getvalue()
     assert result["loss_after"] < result["loss_before"]
     adapter = json.loads((Path(result["folder"]) / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == base
