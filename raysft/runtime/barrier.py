@@ -17,7 +17,8 @@ import ray
 
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import BARRIER, WorkShard, narrow_rows, read_fitted, write_barrier
+from raysft.runtime.work import WorkShard, narrow_rows, read_fitted, read_marker, write_barrier
+from raysft.sample import digest
 from raysft.stage import Context, Fit, Fitted, Gather, Partition, fit_sample, merge_fitted
 
 IN_FLIGHT = 64
@@ -27,10 +28,23 @@ class GatherTooLarge(MemoryError):
     """A `Gather` would need more memory than its stage allows."""
 
 
-def run_barriers(storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: int, partitions: int) -> None:
-    """Run a pass's barrier steps over all work shards and store what they found, once."""
-    if storage.exists(f"{p.folder}/{BARRIER}"):
-        return
+def run_barriers(
+    storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: int, partitions: int
+) -> list[WorkShard]:
+    """Run a pass's barrier steps over all work shards and store what they found, unless that was done from
+    the very same rows. Returns the shards with digests that stand for the barrier's result too."""
+    rows = digest(*(shard.digest for shard in shards))
+    done = read_marker(storage, p.folder)
+    if done is None or done["input"] != rows:
+        fitted, decided = _run(storage, p, shards, seed, partitions)
+        done = write_barrier(storage, p.folder, fitted, decided, rows)
+    return [replace(shard, digest=digest(shard.digest, done["id"])) for shard in shards]
+
+
+def _run(
+    storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: int, partitions: int
+) -> tuple[Fitted, pa.Table | None]:
+    """What the pass's steps fitted and decided."""
     before = read_fitted(storage, p.earlier)
     context = Context(p.stage, p.stage_fingerprint, seed, p.round, fitted=before)
     fitted, decided = Fitted(), None
@@ -47,7 +61,7 @@ def run_barriers(storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: i
             rows = decided if decided is not None else list(_each(_narrow, shards, storage, p, index))
             decided = [_gather.remote(p, index, context, rows)]
     tables = [t for t in ray.get(decided)] if decided is not None else None
-    write_barrier(storage, p.folder, fitted, pa.concat_tables(tables) if tables else None)
+    return fitted, pa.concat_tables(tables) if tables else None
 
 
 def _each(task: Any, shards: Sequence[WorkShard], *arguments: Any, returns: int = 1) -> Iterator[Any]:

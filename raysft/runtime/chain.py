@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from raysft.runtime.manifest import Manifest, Record
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import Piece, WorkShard, advance
+from raysft.runtime.work import Piece, WorkShard, advance, is_of
 from raysft.sample import digest
 
 UNITS = "_units.json"
@@ -83,11 +83,10 @@ def plan_ranges(
 
     `rows_per_shard` may so change between runs without any committed shard being lost.
     """
-    known = {r.unit for r in split(manifests)[0].shards}
     path = f"{passes[0].folder}/{UNITS}"
     if storage.exists(path):
         kept = [(u, of, start, stop) for u, of, start, stop in storage.read_json(path)]
-        if {of for _, of, _, _ in kept} == known:
+        if _covers(kept, split(manifests)[0]):
             return kept
     size = passes[0].config.rows_per_shard
     ranges = ranges_of(manifests, size)
@@ -99,11 +98,24 @@ def plan_ranges(
     return ranges
 
 
+def _covers(ranges: Iterable[tuple[str, str, int, int | None]], base: Manifest) -> bool:
+    """Whether the ranges hold every row of the base's shards exactly once: shards that were lost and made
+    again may have other numbers of rows."""
+    rows = {r.unit: r.rows for r in base.shards}
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for _, of, start, stop in ranges:
+        spans.setdefault(of, []).append((start, rows.get(of, 0) if stop is None else stop))
+    return spans.keys() == rows.keys() and all(
+        [start for start, _ in sorted(found)] + [rows[of]] == [0] + [stop for _, stop in sorted(found)]
+        for of, found in spans.items()
+    )
+
+
 def is_done(shard: WorkShard, passes: Sequence[Pass], records: Mapping[str, Mapping[str, Record]]) -> bool:
     """Whether every pass has committed this work shard, each from what the pass before it committed."""
     for p in passes:
         record = records[p.folder].get(shard.unit)
-        if record is None or record.input != shard.digest:
+        if record is None or not is_of(record, shard):
             return False
         shard = advance(shard, p, record)
     return True

@@ -58,6 +58,8 @@ class Run:
         """Acquire and run every pass of the plan; returns their manifests."""
         text = yaml.safe_dump(dict(self.recipe.resolved), allow_unicode=True, sort_keys=False)
         self.storage.write_bytes("recipe.yaml", text.encode())
+        for note in self.plan.notes:
+            self.progress.note(note)
         self._acquire()
         for segment in segments(self.plan, self.capacity.cpus, self.capacity.gpus):
             self._run_segment(segment)
@@ -107,7 +109,7 @@ class Run:
         pending = list(segment)
         while pending:
             known = manifest.read_manifest(self.storage, pending[0].folder)
-            if known is None:
+            if known is None or known.parents != self._parents():
                 break
             self._keep(known)
             pending.pop(0)
@@ -117,11 +119,14 @@ class Run:
         self.status.running(", ".join(label(p.folder) for p in pending))
         ranges = chain.plan_ranges(self.storage, self.sealed, pending)
         shards = chain.work_shards(self.sealed, ranges)
+        labels = [label(p.folder) for p in pending]
+        if pending[0].barriers:
+            self.progress.begin(labels, len(shards), 0)
+            seed, partitions = self.recipe.settings.seed, int(self.capacity.cpus)
+            shards = run_barriers(self.storage, pending[0], shards, seed, partitions)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
-        self.progress.begin([label(p.folder) for p in pending], len(shards), len(shards) - len(todo))
-        if pending[0].barriers:
-            run_barriers(self.storage, pending[0], shards, self.recipe.settings.seed, int(self.capacity.cpus))
+        self.progress.begin(labels, len(shards), len(shards) - len(todo))
         for committed, starts in self._stream(pending, todo):
             self.engine_starts.update(starts)
             for folder, record in committed:
@@ -145,8 +150,11 @@ class Run:
             self.build_engine,
         )
 
+    def _parents(self) -> dict[str, str]:
+        """The stage sealed last, as the next one's manifest refers to it."""
+        return {m.folder: manifest.manifest_digest(m) for m in self.sealed[-1:]}
+
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float) -> None:
-        parent = self.sealed[-1] if self.sealed else None
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
         sealed = manifest.seal(
             self.storage,
@@ -159,7 +167,7 @@ class Run:
                 counts=manifest.total(shards),
                 base=base,
                 round=p.round,
-                parents={parent.folder: manifest.manifest_digest(parent)} if parent else {},
+                parents=self._parents(),
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
                 seconds=round(seconds, 3),

@@ -118,7 +118,7 @@ def run_passes(
     records = []
     for p in job.passes:
         done = manifest.read_record(job.storage, p.folder, shard.unit)
-        if done is not None and done.input == shard.digest:
+        if done is not None and is_of(done, shard):
             shard, table, record = advance(shard, p, done), None, done
         else:
             if table is None:
@@ -129,6 +129,13 @@ def run_passes(
     if table is None:
         table = read_rows(job.storage, shard)
     return shard, table, records
+
+
+def is_of(record: Record, shard: WorkShard) -> bool:
+    """Whether a record was made from this work shard: from rows like these, and, for a sidecar, beside this
+    very base shard, since two attempts at one can both have written it."""
+    base = shard.base
+    return record.input == shard.digest and record.base in (None, (base.name, base.start, base.stop))
 
 
 def advance(shard: WorkShard, p: Pass, record: Record) -> WorkShard:
@@ -192,12 +199,18 @@ def read_fitted(storage: Storage, folders: Sequence[str]) -> Fitted:
     """What the `Fit` steps of these passes found, merged; empty where they have none."""
     found = Fitted()
     for folder in folders:
-        try:
-            marker = storage.read_json(f"{folder}/{BARRIER}")
-        except FileNotFoundError:
-            continue
-        found = merge_fitted(found, _read_barrier(storage.root, folder, marker["id"])[1])
+        marker = read_marker(storage, folder)
+        if marker is not None:
+            found = merge_fitted(found, _read_barrier(storage.root, folder, marker["id"])[1])
     return found
+
+
+def read_marker(storage: Storage, folder: str) -> dict[str, Any] | None:
+    """What `write_barrier` returned, or None while a pass's barrier has not ended."""
+    try:
+        return storage.read_json(f"{folder}/{BARRIER}")
+    except FileNotFoundError:
+        return None
 
 
 @functools.lru_cache(maxsize=4)
@@ -209,15 +222,20 @@ def _read_barrier(root: str, folder: str, _id: str) -> tuple[pa.Table | None, Fi
     return decisions, Fitted(arrays, storage.read_json(f"{folder}/{FITTED_VALUES}"))
 
 
-def write_barrier(storage: Storage, folder: str, fitted: Fitted, decisions: pa.Table | None) -> None:
-    """Store what a barrier found; the marker, with the digests, is written last."""
+def write_barrier(
+    storage: Storage, folder: str, fitted: Fitted, decisions: pa.Table | None, input: str
+) -> dict[str, Any]:
+    """Store what a barrier found; the marker is written last and returned: the files' digests, an `id`
+    over them, and `input`, which stands for the rows they were found in."""
     files = {}
     if decisions is not None:
         files[DECISIONS] = storage.write_table(f"{folder}/{DECISIONS}", decisions).sha256
     arrays = safetensors.numpy.save(dict(fitted.arrays))
     files[FITTED_ARRAYS] = storage.write_bytes(f"{folder}/{FITTED_ARRAYS}", arrays).sha256
     files[FITTED_VALUES] = storage.write_json(f"{folder}/{FITTED_VALUES}", fitted.values).sha256
-    storage.write_json(f"{folder}/{BARRIER}", {"files": files, "id": digest(*files.values())})
+    marker = {"files": files, "id": digest(*files.values()), "input": input}
+    storage.write_json(f"{folder}/{BARRIER}", marker)
+    return marker
 
 
 def pack_table(table: pa.Table) -> bytes:
