@@ -43,6 +43,7 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
         "run": recipe.settings.run,
         "root": storage.uri(),
         "sources": [{"uri": unit.uri, "bytes": unit.bytes} for _, unit in plan.units],
+        "notes": list(plan.notes),
         "stages": stages,
         "segments": [
             {"pools": [o.engine or "tasks" for o in operators(s)], "cpus": c, "gpus": g}
@@ -63,6 +64,7 @@ def as_text(shown: dict[str, Any]) -> str:
     lines = [
         f"{shown['run']} → {shown['root']}",
         f"  {len(shown['sources'])} source units, {size / 2**20:,.1f} MiB",
+        *(f"  {note}" for note in shown["notes"]),
         "",
         f"  {'stage':<26} {'segment':>7}  {'engine':<12} {'fingerprint':<12}  state",
     ]

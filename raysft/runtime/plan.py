@@ -60,13 +60,15 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run will do. `acquire` is the folder of the sources' samples."""
+    """All that a run will do. `acquire` is the folder of the sources' samples; `notes` are lines for the
+    user about what in the recipe has no effect."""
 
     recipe: Recipe
     units: tuple[tuple[int, Unit], ...]
     acquire: Pass
     passes: tuple[Pass, ...]
     identities: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
 
     @property
     def all_passes(self) -> tuple[Pass, ...]:
@@ -103,7 +105,8 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         FileNotFoundError: a source matches nothing.
     """
-    units = [(i, unit) for i, source in enumerate(recipe.sources) for unit in expand(source)]
+    found = [(i, unit) for i, source in enumerate(recipe.sources) for unit in expand(source)]
+    units, notes = read_once(found)
     identities = {name: _identity(spec) for name, spec in recipe.engines.items()}
     sources = [semantic(s) for s in recipe.sources]
     for source in sources:
@@ -117,7 +120,36 @@ def make_plan(recipe: Recipe) -> Plan:
             for made in _passes(entry, round, recipe, identities, parent, len(passes) + 1):
                 passes.append(made)
                 parent = made.fingerprint
-    return Plan(recipe, tuple(units), acquire, tuple(passes), identities)
+    return Plan(recipe, tuple(units), acquire, tuple(passes), identities, tuple(notes))
+
+
+def read_once(units: Sequence[tuple[int, Unit]]) -> tuple[list[tuple[int, Unit]], list[str]]:
+    """(source, unit) of each content once, and a line on each unit left out.
+
+    Ids of rows come from a unit's content, so a second copy could only repeat the first's rows. Of copies
+    with other limits the one with most rows stays, else the first.
+    """
+    best: dict[str, tuple[int, Unit]] = {}
+    for i, unit in units:
+        known = best.get(_content(unit))
+        if known is None or _stop(unit) > _stop(known[1]):
+            best[_content(unit)] = (i, unit)
+    kept = [(i, unit) for i, unit in units if best[_content(unit)] == (i, unit)]
+    notes = [
+        f"{unit.uri} is not read: its content is that of {best[_content(unit)][1].uri}"
+        for i, unit in units
+        if best[_content(unit)] != (i, unit)
+    ]
+    return kept, notes
+
+
+def _content(unit: Unit) -> str:
+    """The unit's content without the number that `expand` gives to copies."""
+    return unit.content.partition("#")[0]
+
+
+def _stop(unit: Unit) -> float:
+    return float("inf") if unit.stop is None else unit.stop
 
 
 def _identity(spec: Engine) -> dict[str, str]:
