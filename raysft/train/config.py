@@ -81,6 +81,9 @@ class TrainConfig(StrictModel):
     weight_decay: float = Field(0.0, ge=0, description="of matrices only, never of norms and biases")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this L2 norm")
 
+    learn: Literal["answers", "all"] = Field(
+        "answers", description="tokens that are learnt: the assistant's, or all, as a new model needs"
+    )
     context_length: int = Field(1024, ge=16, description="tokens of a row; longer samples are left out")
     packed: bool = Field(True, description="several samples a row, which do not see each other")
     rows_per_micro_batch: int = Field(1, ge=1, description="rows of one forward pass on one worker")

@@ -34,7 +34,9 @@ def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype | None = N
     else:
         state = model.state_dict()
         if dtype is not None:
-            state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+            # Tied weights stay one tensor, so that they are written once.
+            converted = {v.data_ptr(): v.to(dtype) for v in state.values() if v.is_floating_point()}
+            state = {k: converted.get(v.data_ptr(), v) for k, v in state.items()}
         model.save_pretrained(str(folder), state_dict=state)
         if dtype is not None:
             # save_pretrained writes the type of the model in memory, whatever state it is given.

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from raysft.train.config import Lora
 from raysft.train.export import merge_adapter, model_card, save
@@ -124,3 +125,12 @@ def test_model_card_names_base_method_data_and_numbers(base):
     assert card.startswith(f'---\nlibrary_name: peft\nbase_model: "{base}"\n')
     for expected in ("lora (r 4, alpha 16", "d1g35t", "| loss_after | 1.25 |", "| held out | 7 |"):
         assert expected in card
+
+
+def test_save_full_model_in_another_type_writes_tied_weights_once(base, tokenizer, tmp_path):
+    config = AutoConfig.from_pretrained(base, tie_word_embeddings=True)
+    save(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path, torch.bfloat16)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight

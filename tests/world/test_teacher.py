@@ -30,7 +30,7 @@ def test_generate_same_seed_gives_the_same_rows_in_any_slices():
     assert generate(0, 100, 2) != ROWS[:100]
 
 
-def test_generate_hold_every_part_near_its_share():
+def test_generate_holds_every_part_near_its_share():
     counts = Counter(row["task"] if row["task"] == "self_instruct" else row["domain"] for row in ROWS)
     assert counts["self_instruct"] / len(ROWS) == pytest.approx(MIX["self_instruct"], abs=0.03)
     assert counts["prompts"] / len(ROWS) == pytest.approx(MIX["evolve"], abs=0.03)
