@@ -48,6 +48,9 @@ CPU_KV_CACHE_GIB = 1.0
 SEEDS = 1 << 62
 """Seeds are taken modulo this: `n` adds to them, and samplers keep them in signed 64-bit integers."""
 
+STARTING = threading.Lock()
+"""A process starts its engines one at a time: each must know its children, and vLLM profiles all memory."""
+
 ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """Set unless the user did, before vLLM is first imported: quiet, and nothing is sent anywhere."""
 
@@ -254,17 +257,16 @@ class VllmEngine:
                 self._stop(failed, is_healthy=False)
 
     def _start(self) -> Life:
+        """A new engine, guarded by the watchdog from the moment its process is there."""
         started = time.monotonic()
-        arguments = engine_arguments(self.spec, self.model, self.adapter)
-        before = {child.pid for child in multiprocessing.active_children()}
-        future = self._loop.submit(_start_llm(arguments))
-        guarded: set[int | None] = set(before)
-        while not future.done():
-            concurrent.futures.wait([future], timeout=0.1)
-            for child in multiprocessing.active_children():
-                if child.pid is not None and child.pid not in guarded:
-                    self._watchdog.guard(child.pid)
-                    guarded.add(child.pid)
+        with STARTING:
+            others = engine_cores()
+            future = self._loop.submit(_start_llm(engine_arguments(self.spec, self.model, self.adapter)))
+            while not future.done():
+                concurrent.futures.wait([future], timeout=0.1)
+                for pid in engine_cores() - others:
+                    self._watchdog.guard(pid)
+                    others.add(pid)
         try:
             llm = future.result()
         except Exception as error:
@@ -357,6 +359,12 @@ def lora_request(adapter: Adapter | None) -> Any:
     from vllm.lora.request import LoRARequest
 
     return LoRARequest(lora_name="adapter", lora_int_id=1, lora_path=str(adapter.folder))
+
+
+def engine_cores() -> set[int]:
+    """Ids of this process's children that are vLLM's EngineCore, of whichever engine."""
+    children = multiprocessing.active_children()
+    return {child.pid for child in children if child.pid is not None and child.name.startswith("EngineCore")}
 
 
 def engine_processes(llm: AsyncLLM) -> dict[int, str]:
