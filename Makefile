@@ -12,12 +12,14 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PINS := requirements/torch.txt requirements/cpu.txt requirements/dev.txt
 # named after what was installed, so that a changed pin installs again and an unchanged one does nothing
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) pyproject.toml | cksum | tr ' ' '-')
+SWIFT_VENV := .venv-swift
+SWIFT_STAMP := $(SWIFT_VENV)/.installed-$(shell cksum < requirements/swift.txt | tr ' ' '-')
 PYTEST ?= --durations=15
 
-.PHONY: help setup demo test lint types format bench up down clean
+.PHONY: help setup setup-swift demo test lint types format bench up down clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned dependencies and the command .venv/bin/raysft
 
@@ -35,10 +37,19 @@ $(STAMP):
 	@touch $@
 	@echo "setup: done, $(BIN)/raysft"
 
+setup-swift: $(SWIFT_STAMP) ## make .venv-swift with OpenStack Swift, the S3 server that tests talk to
+
+$(SWIFT_STAMP):
+	@test -x $(SWIFT_VENV)/bin/python || $(PYTHON) -m venv $(SWIFT_VENV)
+	@rm -f $(SWIFT_VENV)/.installed-*
+	@echo "setup: OpenStack Swift"
+	@$(SWIFT_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/swift.txt
+	@touch $@
+
 demo: setup ## run the whole flow on this machine's CPU: jobs/recipes/demo.yaml
 	@$(BIN)/raysft run jobs/recipes/demo.yaml
 
-test: lint types ## lint, types and all tests
+test: lint types setup-swift ## lint, types and all tests
 	@$(BIN)/python -m pytest $(PYTEST)
 
 lint: setup ## ruff: rules and formatting
