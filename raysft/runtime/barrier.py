@@ -32,13 +32,13 @@ def run_barriers(
     storage: Storage, p: Pass, shards: Sequence[WorkShard], seed: int, partitions: int
 ) -> list[WorkShard]:
     """Run a pass's barrier steps over all work shards and store what they found, unless that was done from
-    the very same rows. Returns the shards with digests that stand for the barrier's result too."""
+    the very same rows. Returns the shards, which now stand for the barrier's result too."""
     rows = digest(*(shard.digest for shard in shards))
     done = read_marker(storage, p.folder)
-    if done is None or done["input"] != rows:
+    if done is None or done.get("input") != rows:
         fitted, decided = _run(storage, p, shards, seed, partitions)
         done = write_barrier(storage, p.folder, fitted, decided, rows)
-    return [replace(shard, digest=digest(shard.digest, done["id"])) for shard in shards]
+    return [replace(shard, barrier=done["id"]) for shard in shards]
 
 
 def _run(

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from raysft.runtime.manifest import Manifest, Record
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import Piece, WorkShard, advance, is_of
-from raysft.sample import digest
+from raysft.runtime.work import Piece, WorkShard, advance, digest_of, is_of
 
 UNITS = "_units.json"
 
@@ -30,19 +29,12 @@ def work_shards(
     for unit, of, start, stop in ranges:
         record = records[of]
         end = record.rows if stop is None else stop
-        covered = [_cover(layer[record.name], start, end) for layer in layers]
-        shas = [r.sha256 for layer in layers for r in layer[record.name]]
-        shards.append(
-            WorkShard(
-                unit,
-                Piece(base.folder, record.name, start, end),
-                tuple(
-                    tuple(Piece(f, r.name, a, b) for r, a, b in pieces)
-                    for f, pieces in zip([m.folder for m in sidecars], covered, strict=True)
-                ),
-                digest(record.sha256, start, end, *shas),
-            )
-        )
+        told, pieces = digest_of([(record, start, end)]), []
+        for manifest, layer in zip(sidecars, layers, strict=True):
+            covered = _cover(layer[record.name], start, end)
+            told = digest_of(covered, told)
+            pieces.append(tuple(Piece(manifest.folder, r.name, a, b) for r, a, b in covered))
+        shards.append(WorkShard(unit, Piece(base.folder, record.name, start, end), tuple(pieces), told))
     return shards
 
 

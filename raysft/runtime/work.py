@@ -49,12 +49,18 @@ class Piece:
 @dataclass(frozen=True)
 class WorkShard:
     """Rows to work on: a base piece, and for each annotating stage since then the pieces that cover it.
-    `digest` stands for all that is read."""
+    `digest` stands for all that is read, `barrier` for what a barrier over these rows found just now."""
 
     unit: str
     base: Piece
     sidecars: tuple[tuple[Piece, ...], ...] = ()
     digest: str = ""
+    barrier: str = ""
+
+    @property
+    def input(self) -> str:
+        """What the next pass works from, as its record says it."""
+        return digest(self.digest, self.barrier) if self.barrier else self.digest
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -63,7 +69,7 @@ class WorkShard:
     def from_json(text: str) -> WorkShard:
         value = json.loads(text)
         sidecars = tuple(tuple(Piece(**p) for p in pieces) for pieces in value["sidecars"])
-        return WorkShard(value["unit"], Piece(**value["base"]), sidecars, value["digest"])
+        return WorkShard(**{**value, "base": Piece(**value["base"]), "sidecars": sidecars})
 
 
 @dataclass(frozen=True)
@@ -135,17 +141,22 @@ def is_of(record: Record, shard: WorkShard) -> bool:
     """Whether a record was made from this work shard: from rows like these, and, for a sidecar, beside this
     very base shard, since two attempts at one can both have written it."""
     base = shard.base
-    return record.input == shard.digest and record.base in (None, (base.name, base.start, base.stop))
+    return record.input == shard.input and record.base in (None, (base.name, base.start, base.stop))
 
 
 def advance(shard: WorkShard, p: Pass, record: Record) -> WorkShard:
     """The work shard after a pass: its rows if it wrote rows, else one more sidecar."""
-    piece = Piece(p.folder, record.name, 0, record.rows)
+    piece, part = Piece(p.folder, record.name, 0, record.rows), (record, 0, record.rows)
     if p.writes == "rows":
-        shard = replace(shard, base=piece, sidecars=())
-    else:
-        shard = replace(shard, sidecars=(*shard.sidecars, (piece,)))
-    return replace(shard, digest=digest(shard.digest, record.sha256))
+        return replace(shard, base=piece, sidecars=(), digest=digest_of([part]), barrier="")
+    sidecars = (*shard.sidecars, (piece,))
+    return replace(shard, sidecars=sidecars, digest=digest_of([part], shard.digest), barrier="")
+
+
+def digest_of(parts: Sequence[tuple[Record, int, int]], below: str = "") -> str:
+    """What stands for rows [start, stop) of shards laid over what `below` stands for. It tells content, not
+    names, so that it is the same whether a segment goes on or a later run begins here."""
+    return digest(below, *(part for record, *span in parts for part in (record.sha256, *span)))
 
 
 def _run_pass(
@@ -173,7 +184,7 @@ def _run_pass(
         shard.unit,
         stored,
         base=base,
-        input=shard.digest,
+        input=shard.input,
         counts=counts,
         seconds=time.monotonic() - started,
     )

@@ -7,6 +7,7 @@ import pytest
 
 from raysft.runtime import chain
 from raysft.runtime.storage import Storage
+from raysft.runtime.work import advance
 from raysft.sample import SCHEMA
 from raysft.stage import run_local
 from tests.fixtures.conversations import table_of
@@ -136,3 +137,24 @@ def test_is_done_trusts_no_record_made_from_other_rows(storage: Storage) -> None
     assert [chain.is_done(s, [p, q], records) for s in again] == [False, False, False]
     del records[q.folder][shards[0].unit]
     assert [chain.is_done(s, [p, q], records) for s in shards] == [False, True, True]
+
+
+def test_work_shards_of_sealed_stages_are_those_a_segment_went_on_with(storage: Storage) -> None:
+    """Else a run that stopped between two seals would do the second stage anew."""
+    passes = [
+        a_pass("augment.respond", 1, rows_per_shard=3, engine="l"),
+        a_pass("curate.rules", 2),
+        a_pass("curate.perplexity", 3, engine="s"),
+    ]
+    start = [acquired(storage, table_of([(f"How far is it to town {i}?",) for i in range(7)]))]
+    sealed, shards = run(storage, start, passes[:1], ScriptedLLM())
+    sealed, _ = run(storage, sealed, passes[1:2])
+    sealed, _ = run(storage, sealed, passes[2:], LengthScorer())
+    for i in range(len(passes)):
+        went_on = shards
+        for p, m in zip(passes[:i], sealed[1 : i + 1], strict=True):
+            went_on = [advance(shard, p, r) for shard, r in zip(went_on, m.shards, strict=True)]
+        begun = chain.work_shards(sealed[: i + 1], chain.plan_ranges(storage, sealed[: i + 1], passes[i:]))
+        assert [(s.digest, s.base, s.sidecars) for s in begun] == [
+            (s.digest, s.base, s.sidecars) for s in went_on
+        ]

@@ -13,8 +13,8 @@ import pytest
 from raysft.runtime import chain, manifest, work
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import Job, Piece, WorkShard, overlay, read_rows, run_passes, sidecar
-from raysft.sample import digest, live_mask, mark_dropped
+from raysft.runtime.work import Job, Piece, WorkShard, digest_of, overlay, read_rows, run_passes, sidecar
+from raysft.sample import live_mask, mark_dropped
 from raysft.stage import Context, Fitted, Gather, Map, RowsLost, StageConfig
 from tests.fixtures.conversations import rules_of, table_of
 from tests.fixtures.fake_llm import ScriptedLLM
@@ -49,7 +49,9 @@ def test_passes_commit_in_order_and_hand_on_their_rows(storage: Storage) -> None
     assert rules_of(table) == [None, "refusal", None]
     assert table["embedding"].is_valid().to_pylist() == [True, False, True]
     assert [r.counts.rows_in for r in records] == [3, 2]
-    assert [r.input for r in records] == [shard.digest, digest(shard.digest, records[0].sha256)]
+    assert (
+        records[0].input == shard.digest != records[1].input == digest_of([(records[0], 0, 3)], shard.digest)
+    )
     assert read_rows(storage, after).to_pylist() == table.to_pylist()
     assert read_rows(storage, shard)["id"].equals(table["id"])
 
@@ -151,7 +153,7 @@ def test_rows_dropped_before_a_stage_that_writes_rows_stay_behind(storage: Stora
 
 def test_work_shard_survives_json() -> None:
     shard = WorkShard(
-        "00000-1", Piece("f", "n", 0, 5), ((Piece("g", "a", 0, 2), Piece("g", "b", 1, 4)), ()), "d"
+        "00000-1", Piece("f", "n", 0, 5), ((Piece("g", "a", 0, 2), Piece("g", "b", 1, 4)), ()), "d", "b"
     )
     assert WorkShard.from_json(shard.to_json()) == shard
 
