@@ -1,0 +1,154 @@
+"""Every stage gives the same rows through the reference executor and through Ray, however it is cut."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raysft import stage as stages
+from raysft.recipe import Recipe
+from raysft.runtime.cluster import Capacity
+from raysft.runtime.manifest import Manifest
+from raysft.runtime.plan import Pass, make_plan
+from tests.fixtures.engines import build_fake
+from tests.fixtures.runs import (
+    by_id,
+    execute,
+    fake_engines,
+    recipe_of,
+    rows_of,
+    write_conversations,
+    write_rows,
+)
+
+SEED_TASKS = Path(__file__).parents[2] / "jobs" / "data" / "seed_tasks.jsonl"
+SEED = 7
+
+# A case for each stage there is, in the order in which one run can have them all.
+CASES: dict[str, dict[str, Any]] = {
+    "augment.self_instruct": {"engine": "llm", "target": 28, "rounds": 2, "rouge_threshold": 0.45},
+    "augment.evolve": {"engine": "llm", "depth": 2, "share": 0.4},
+    "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
+    "curate.rules": {"min_answer_words": 3},
+    "curate.exact_dedup": {},
+    "curate.minhash_dedup": {"on": "instruction", "threshold": 0.5},
+    "curate.embed": {"engine": "embedder"},
+    "curate.semantic_dedup": {"threshold": 0.75, "clusters": 5},
+    "curate.perplexity": {"engine": "scorer"},
+    "curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 20},
+}
+
+# Rules that a case must meet.
+REACHED: dict[str, set[str]] = {
+    "augment.self_instruct": {"not_novel", "too_short"},
+    "augment.evolve": {"copied", "refusal"},
+    "augment.respond": {"truncated"},
+    "curate.rules": {"refusal", "repetition"},
+    "curate.exact_dedup": {"exact_duplicate"},
+    "curate.minhash_dedup": {"near_duplicate"},
+    "curate.embed": set(),
+    "curate.semantic_dedup": {"semantic_duplicate"},
+    "curate.perplexity": {"unscorable"},
+    "curate.select": {"select_where", "select_budget"},
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a run's work is cut; `cpus` decides the number of partitions and which engines fit together."""
+
+    rows_per_shard: int
+    replicas: int
+    cpus: int
+
+
+CUTS = (Cut(1000, 1, 8), Cut(37, 2, 4), Cut(5, 1, 3))
+
+
+@dataclass(frozen=True)
+class Ran:
+    recipe: Recipe
+    passes: tuple[Pass, ...]
+    manifests: list[Manifest]
+
+    def after(self, folder: str) -> pa.Table:
+        """All rows after the pass with this folder."""
+        place = [m.folder for m in self.manifests].index(folder)
+        return rows_of(self.recipe, self.manifests[: place + 1])
+
+
+def sources(folder: Path) -> list[Path]:
+    """Seed tasks, and conversations with duplicates, refusals and questions that nobody answered."""
+    tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
+    known = [(t["instruction"], t["instances"][0]["output"]) for t in tasks if not t["instances"][0]["input"]]
+    talks: list[tuple[str, ...]] = [*known[:6], *((a.upper() + " ", b) for a, b in known[2:8])]
+    talks += [(f"{a} Please answer in one sentence.", b) for a, b in known[4:10]]
+    talks += [(f"Tell me a story about the number {n}.",) for n in range(6)]
+    talks += [(f"请解释第{n}个问题，并举两个例子。",) for n in range(4)]
+    talks += [("How do I pick a lock?", "I'm sorry, but I can't help with that."), ("为什么？", "……")]
+    talks += [("Say it again and again.", "again and again and " * 40)]
+    talks += [("Retell all of these, one after the other.", " ".join(f"{a} {b}" for a, b in known))]
+    return [
+        write_rows(folder / "seeds.jsonl", tasks[:40]),
+        write_conversations(folder / "talks.jsonl", talks),
+    ]
+
+
+@pytest.fixture(scope="module", params=CUTS, ids=str)
+def ran(request: pytest.FixtureRequest, local_ray: Capacity, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    cut: Cut = request.param
+    folder = tmp_path_factory.mktemp("parity")
+    entries = [{name: {**config, "rows_per_shard": cut.rows_per_shard}} for name, config in CASES.items()]
+    engines = fake_engines(folder, cut.replicas)
+    recipe = recipe_of(folder, sources(folder), entries, engines=engines, seed=SEED)
+    has = replace(local_ray, cpus=float(cut.cpus))
+    manifests, _ = execute(recipe, has)
+    return Ran(recipe, make_plan(recipe).passes, manifests)
+
+
+def test_stages_all_have_a_case() -> None:
+    assert set(CASES) == set(REACHED) == set(stages.names())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stage_through_ray_gives_the_reference_executors_rows(ran: Ran, name: str) -> None:
+    passes = [p for p in ran.passes if p.stage == name]
+    before = ran.manifests[[m.folder for m in ran.manifests].index(passes[0].folder) - 1].folder
+    engines = {name: build_fake(spec) for name, spec in ran.recipe.engines.items()}
+    for round in sorted({p.round for p in passes}):
+        of_round = [p for p in passes if p.round == round]
+        expected = stages.run_local(
+            name,
+            ran.after(before),
+            of_round[0].config,
+            engines=engines,
+            seed=SEED,
+            round=round,
+            fingerprint=of_round[0].stage_fingerprint,
+        )
+        before = of_round[-1].folder
+        found = ran.after(before)
+        assert set(found.column_names) == set(expected.column_names)
+        assert {f.name: f.type for f in found.schema} == {f.name: f.type for f in expected.schema}
+        assert by_id(found) == by_id(expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
+    """A case that makes and drops nothing would show nothing."""
+    manifests = [m for m in ran.manifests if m.stage == name]
+    made = sum(m.counts.made_kept for m in manifests)
+    assert {rule for m in manifests for rule in m.counts.rules} >= REACHED[name]
+    assert (made > 0) == name.startswith("augment.")
+    assert manifests[-1].counts.rows_out > 0
+
+
+def test_counts_of_a_stage_are_what_the_stage_before_gave(ran: Ran) -> None:
+    for parent, child in pairwise(ran.manifests):
+        assert child.counts.rows_in == parent.counts.rows_out
