@@ -6,6 +6,7 @@ What comes out is stored with the pass (work.write_barrier) and laid over the ro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from raysft.sample import digest
 from raysft.stage import Context, Fit, Fitted, Gather, Partition, fit_sample, merge_fitted
 
 IN_FLIGHT = 64
+RETRY_ADVICE = re.compile(r"\n?Failed to apply UDF transform after \d+/\d+ attempts .*\Z", re.DOTALL)
 
 
 class GatherTooLarge(MemoryError):
@@ -133,11 +135,14 @@ def _gather(p: Pass, index: int, context: Context, parts: list[Any]) -> pa.Table
 
 
 def with_cause(error: BaseException) -> BaseException:
-    """The error a worker's own code raised, out of Ray's wrappings."""
+    """The error a worker's own code raised, out of Ray's wrappings, without Ray Data's advice behind it."""
     while True:
         inner = getattr(error, "cause", None) or (
             error.__cause__ if type(error).__module__.startswith("ray.") else None
         )
         if not isinstance(inner, BaseException):
-            return error
+            break
         error = inner
+    texts = [RETRY_ADVICE.sub("", a) if isinstance(a, str) else a for a in error.args]
+    error.args = tuple(after for after, before in zip(texts, error.args, strict=True) if after or not before)
+    return error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,18 +71,27 @@ def connected(address: str | None) -> Iterator[Capacity]:
             "logging_level": logging.ERROR,
             "configure_logging": False,
         }
-        if address:
-            ray.init(address=address, **options)
-        else:
+        if not address:
             _use_a_token()
             size = local_capacity()
-            ray.init(address="local", num_cpus=int(size.cpus), include_dashboard=False, **options)
+            options |= {"num_cpus": int(size.cpus), "include_dashboard": False}
+        with _sigterm_kept():
+            ray.init(address=address or "local", **options)
     _quiet_ray_data()
     try:
         yield capacity()
     finally:
         if joined_here:
             ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray's own handler, which `ray.init` sets, would end the process before a run can say it was stopped."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def log_folder() -> str:
@@ -98,11 +109,13 @@ def _use_a_token() -> None:
 
 
 def _quiet_ray_data() -> None:
-    """One progress view is ours; Ray's own go to its log files. One block stays one work shard."""
+    """One progress view is ours; Ray's own go to its log files. One block stays one work shard. An error of
+    our own code arrives as itself."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     for name in ("ray.data", "ray.train", "ray"):
         logger = logging.getLogger(name)
         for handler in [h for h in logger.handlers if "Plain" in type(h).__name__]:
