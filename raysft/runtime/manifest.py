@@ -39,6 +39,7 @@ class Record:
 
     `base` is (shard name, start, stop) of the rows that a sidecar annotates, None for a shard of rows.
     `input` is a digest of what was read, so that a record made from a superseded shard is not trusted.
+    `tokens` were generated or scored for it, in `seconds`.
     """
 
     unit: str
@@ -50,6 +51,7 @@ class Record:
     input: str
     counts: Counts
     seconds: float = 0.0
+    tokens: int = 0
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Record:
@@ -101,11 +103,14 @@ def commit(
     input: str,
     counts: Counts,
     seconds: float = 0.0,
+    tokens: int = 0,
 ) -> Record:
     """Write a shard under an attempt-unique name, then its commit record."""
     name = f"{unit}-{uuid.uuid4().hex[:8]}.parquet"
     blob = storage.write_table(shard_path(folder, name), table)
-    record = Record(unit, name, len(table), blob.bytes, blob.sha256, base, input, counts, round(seconds, 3))
+    record = Record(
+        unit, name, len(table), blob.bytes, blob.sha256, base, input, counts, round(seconds, 3), tokens
+    )
     storage.write_json(f"{folder}/{COMMITS}/{unit}.json", asdict(record))
     return record
 

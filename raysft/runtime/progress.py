@@ -26,6 +26,7 @@ class _Line:
     counts: Counts = field(default_factory=Counts)
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    tokens: int = 0
     state: str = "runs"
 
 
@@ -68,6 +69,7 @@ class Progress:
         line = self._lines[label]
         line.done += 1
         line.counts = line.counts + record.counts
+        line.tokens += record.tokens
         line.seconds = time.monotonic() - line.started
         if not self._live and time.monotonic() - self._last > LINE_EVERY_S:
             self._last = time.monotonic()
@@ -91,11 +93,23 @@ class Progress:
         rows = line.counts.rows_in
         rate = rows / line.seconds if line.seconds else 0.0
         left = (line.shards - line.done) * line.seconds / line.done if line.done else 0.0
-        return f"{rows:,} rows, {rate:,.1f} rows/s, {left:,.0f} s left"
+        tokens = f"{line.tokens / line.seconds:,.0f} tokens/s, " if line.tokens and line.seconds else ""
+        return f"{rows:,} rows, {rate:,.1f} rows/s, {tokens}{left:,.0f} s left"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("stage", "shards", "in", "made", "dropped", "out", "rows/s", "seconds", "left"):
+        for name in (
+            "stage",
+            "shards",
+            "in",
+            "made",
+            "dropped",
+            "out",
+            "rows/s",
+            "tokens/s",
+            "seconds",
+            "left",
+        ):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for line in self._lines.values():
             c = line.counts
@@ -107,6 +121,7 @@ class Progress:
             dropped = c.dropped_in + c.made_dropped
             made = c.made_kept + c.made_dropped
             numbers = [f"{n:,}" for n in (c.rows_in, made, dropped, c.rows_out)]
+            tokens = f"{line.tokens / line.seconds:,.0f}" if line.tokens and line.seconds else ""
             seconds = f"{line.seconds:.0f}" if line.seconds else ""
-            table.add_row(line.label, shards, *numbers, rate, seconds, left)
+            table.add_row(line.label, shards, *numbers, rate, tokens, seconds, left)
         return table

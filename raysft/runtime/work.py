@@ -14,7 +14,7 @@ import functools
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import safetensors.numpy
 
 from raysft import stage as stages
+from raysft.engines.protocol import AnswerScore, Completion, Request
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.plan import Pass
@@ -170,10 +171,11 @@ def _run_pass(
     context = Context(p.stage, p.stage_fingerprint, job.seed, p.round, fitted=fitted)
     decisions = read_decisions(job.storage, p.folder) if p.barriers else None
     after = rows if decisions is None else join_decisions(rows, decisions, p.stage)
+    meter = Metered(engine) if p.engine else None
     for index in p.maps:
         step = p.steps[index]
         assert isinstance(step, Map)
-        used = replace(context, engine=engine()) if step.engine else context
+        used = replace(context, engine=meter) if step.engine else context
         after = apply_map(step, after, p.config, used, p.writes)
     counts = count(before, after if p.writes == "rows" else after.filter(mask))
     stored = after if p.writes == "rows" else sidecar(table, after)
@@ -187,8 +189,30 @@ def _run_pass(
         input=shard.input,
         counts=counts,
         seconds=time.monotonic() - started,
+        tokens=meter.tokens if meter else 0,
     )
     return record, after
+
+
+class Metered:
+    """An engine that counts the tokens it generated or scored; all else is the engine's own."""
+
+    def __init__(self, engine: Callable[[], Any]) -> None:
+        self._engine = engine()
+        self.tokens = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        completions = self._engine.generate(requests)
+        self.tokens += sum(output.tokens for c in completions for output in c.outputs)
+        return completions
+
+    def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[AnswerScore]:
+        scores = self._engine.score(conversations)
+        self.tokens += sum(s.tokens for s in scores)
+        return scores
 
 
 def sidecar(before: pa.Table, after: pa.Table) -> pa.Table:
