@@ -13,7 +13,15 @@ from raysft.runtime.curated import export_curated, read_curated
 from raysft.runtime.plan import make_plan
 from raysft.runtime.storage import Storage
 from raysft.sample import MESSAGES, live
-from tests.fixtures.runs import by_id, execute, recipe_of, reference, rows_of, write_conversations
+from tests.fixtures.runs import (
+    by_id,
+    execute,
+    fake_engines,
+    recipe_of,
+    reference,
+    rows_of,
+    write_conversations,
+)
 
 CURATE_THEN_AUGMENT = (
     "curate.rules",
@@ -85,17 +93,19 @@ def test_run_whose_rows_are_all_dropped_before_select_ends_with_an_empty_set(
 
 
 def test_run_with_a_shard_above_192_mib_keeps_its_texts(local_ray: Capacity, tmp_path: Path) -> None:
-    """Rules in tasks, then an engine's actors: the rows travel between them as one block."""
+    """Two engines' actors: the rows travel between them as one block."""
     talks = [(f"Say {letter} very often.", letter * LARGE_ANSWER) for letter in "abc"]
     talks.append((talks[2][0], talks[2][1].upper()))
     source = write_conversations(tmp_path / "large.jsonl", talks)
     no_bounds = {"max_answer_words": None, "max_chars": None, "max_repetition": None}
-    embed = {"curate.embed": {"engine": "embedder", "on": "instruction"}}
-    stages = ({"curate.rules": no_bounds}, embed, "curate.exact_dedup")
-    recipe = recipe_of(tmp_path, [source], stages)
+    engines = fake_engines(tmp_path)
+    engines["second"] = engines["embedder"]
+    embeds = [{"curate.embed": {"engine": name, "on": "instruction"}} for name in ("embedder", "second")]
+    stages = ({"curate.rules": no_bounds}, *embeds, "curate.exact_dedup")
+    recipe = recipe_of(tmp_path, [source], stages, engines=engines)
     manifests, _ = execute(recipe, local_ray)
     source.unlink()
-    assert [len(m.shards) for m in manifests] == [1, 1, 1, 1]
+    assert [len(m.shards) for m in manifests] == [1] * 5
     table = rows_of(recipe, manifests)
     assert table.nbytes > 192 << 20
     assert manifests[-1].counts.rules == {"exact_duplicate": 1}
