@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Annotated, Any, Literal
@@ -80,8 +80,8 @@ Source = Annotated[
 @dataclass(frozen=True)
 class Unit:
     """A piece of a source: `content` tells what is in it, `bytes` its size (0 where made up), and
-    [`start`, `stop`) the rows of it, or None for all. Equal files of one source get `#1`, `#2`, …
-    behind their content, so that no two rows share an id."""
+    [`start`, `stop`) the rows of it, or None for all. Ids of rows come from `content`: of equal
+    files, a plan reads one."""
 
     uri: str
     content: str
@@ -124,20 +124,7 @@ def expand(source: FileSource | WorldSource) -> list[Unit]:
         uri = found if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(found)
         content, size = _content_identity(fs, found)
         units.append(Unit(uri, content, size, start, stop))
-    return tell_apart(units)
-
-
-def tell_apart(units: list[Unit]) -> list[Unit]:
-    """The units with `#1`, `#2`, … behind the content of the second, third, … of equal ones. Can be
-    applied again to the units of several sources put together."""
-    seen: dict[str, int] = {}
-    told = []
-    for unit in units:
-        content = unit.content.partition("#")[0]
-        copies = seen.get(content, 0)
-        seen[content] = copies + 1
-        told.append(replace(unit, content=f"{content}#{copies}" if copies else content))
-    return told
+    return units
 
 
 def read(source: FileSource | WorldSource, unit: Unit) -> Acquired:

@@ -199,7 +199,7 @@ def start(
     Raises:
         PreflightError: lists all that would keep the run from ending well.
     """
-    problems = preflight.missing_models(plan.recipe) + preflight.not_writable(storage)
+    problems = preflight.missing_models(plan.recipe)
     if problems:
         raise preflight.PreflightError(problems)
     with ExitStack() as stack:

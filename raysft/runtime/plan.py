@@ -131,21 +131,16 @@ def read_once(units: Sequence[tuple[int, Unit]]) -> tuple[list[tuple[int, Unit]]
     """
     best: dict[str, tuple[int, Unit]] = {}
     for i, unit in units:
-        known = best.get(_content(unit))
+        known = best.get(unit.content)
         if known is None or _stop(unit) > _stop(known[1]):
-            best[_content(unit)] = (i, unit)
-    kept = [(i, unit) for i, unit in units if best[_content(unit)] == (i, unit)]
+            best[unit.content] = (i, unit)
+    kept = [(i, unit) for i, unit in units if best[unit.content] == (i, unit)]
     notes = [
-        f"{unit.uri} is not read: its content is that of {best[_content(unit)][1].uri}"
+        f"{unit.uri} is not read: its content is that of {best[unit.content][1].uri}"
         for i, unit in units
-        if best[_content(unit)] != (i, unit)
+        if best[unit.content] != (i, unit)
     ]
     return kept, notes
-
-
-def _content(unit: Unit) -> str:
-    """The unit's content without the number that `expand` gives to copies."""
-    return unit.content.partition("#")[0]
 
 
 def _stop(unit: Unit) -> float:
@@ -169,7 +164,8 @@ def _passes(
     module = entry.module
     engines = {name: (identities[name], semantic(recipe.engines[name])) for name in entry.engine_names()}
     for _, settings in engines.values():
-        settings.pop("model", None)
+        for name in ("model", "revision", "adapter"):  # the identity tells their content
+            settings.pop(name, None)
     stage_print = digest(
         entry.name,
         module.VERSION,

@@ -15,7 +15,7 @@ from raysft.recipe import Recipe
 from raysft.report.cards import dataset_card
 from raysft.report.page import render
 from raysft.report.view import RunView, totals
-from raysft.runtime import curated, driver, view
+from raysft.runtime import curated, driver, preflight, view
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
 from raysft.runtime.manifest import Manifest, read_manifest
@@ -63,6 +63,9 @@ def run_recipe(
     trains = trains and until is None and recipe.train is not None
     storage = Storage(recipe.run_root)
     status = Status(storage, recipe.settings.run)
+    problems = preflight.not_writable(storage)
+    if problems:
+        raise preflight.PreflightError(problems)
     outcomes: list[Outcome] = []
 
     def finish(run: Run) -> None:

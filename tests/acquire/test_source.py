@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from raysft.acquire.source import Acquired, FileSource, Source, Unit, WorldSource, expand, read, tell_apart
+from raysft.acquire.source import Acquired, FileSource, Source, Unit, WorldSource, expand, read
 from raysft.sample import SCHEMA, acquired_id, content_hash, digest
 from raysft.stage import StrictModel
 
@@ -113,21 +113,11 @@ def test_expand_file_of_an_unknown_ending_named_directly_says_what_is_allowed(
         expand(FileSource(path=str(tmp_path / name)))
 
 
-def test_expand_equal_files_get_contents_of_their_own(tmp_path: Path) -> None:
+def test_expand_equal_files_have_one_content(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write(tmp_path / f"{name}.jsonl", GOOD[:1] if name == "b" else GOOD)
-    source = FileSource(path=str(tmp_path))
-    units = expand(source)
-    assert units[2].content == f"{units[0].content}#1"
-    ids = [i for u in units for i in read(source, u).table["id"].to_pylist()]
-    assert len(set(ids)) == len(ids) == 21
-
-
-def test_tell_apart_applied_again_to_units_of_several_sources_numbers_them_through() -> None:
-    one = tell_apart([Unit("a", "x", 1), Unit("b", "x", 1)])
-    both = tell_apart(one + one)
-    assert [u.content for u in both] == ["x", "x#1", "x#2", "x#3"]
-    assert tell_apart(both) == both
+    first, other, copy = expand(FileSource(path=str(tmp_path)))
+    assert first.content == copy.content != other.content
 
 
 def test_read_gives_the_columns_of_a_sample(tmp_path: Path) -> None:
