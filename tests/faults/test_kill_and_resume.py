@@ -144,15 +144,16 @@ class Process:
 
     def kill_all(self) -> None:
         """SIGKILL to the driver and all that descends from it; then nothing of it is left."""
-        descendants = self.process_tree()
+        left = self.process_tree()
         self.process.kill()
         self.process.wait()
-        for process in descendants:
-            _kill(process)
-        for process in self.survivors():  # started between listing and killing
-            _kill(process)
-        psutil.wait_procs(descendants, timeout=30)
-        assert self.survivors() == []
+        deadline = time.monotonic() + DEADLINE_S
+        while left:  # again, for those that were started between listing and killing
+            for process in left:
+                _kill(process)
+            assert time.monotonic() < deadline, left
+            psutil.wait_procs(left, timeout=10)
+            left = self.survivors()
 
     def process_tree(self) -> list[psutil.Process]:
         try:
