@@ -181,8 +181,7 @@ def _report(arguments: argparse.Namespace) -> int:
     plan, storage, sealed = _sealed(arguments)
     training = storage.read_json(RESULT) if storage.exists(RESULT) else None
     languages = _curated(storage)["languages"]
-    starts = max((m.engine_start_seconds for m in sealed), default=0.0)
-    seen = report(plan, storage, sealed, training, starts, languages)
+    seen = report(plan, storage, sealed, training, languages)
     print(summary(seen, {"report": storage.uri(REPORT)}), end="")
     return OK
 

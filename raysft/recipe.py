@@ -48,6 +48,16 @@ class RecipeError(ValueError):
         super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the recipe:\n{lines}")
 
 
+class RecipeLoader(yaml.SafeLoader):
+    """Safe YAML in which, as in YAML 1.2, only true and false are booleans: `on:` is a key like any other."""
+
+
+RecipeLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class Settings(StrictModel):
     """The scalar part of a recipe."""
 
@@ -103,8 +113,8 @@ def load(
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
-        problems = list(_repeated_keys(yaml.compose(text, yaml.SafeLoader), ()))
+        tree = yaml.load(text, RecipeLoader)
+        problems = list(_repeated_keys(yaml.compose(text, RecipeLoader), ()))
     except OSError as error:
         raise RecipeError([f"{path}: {(error.strerror or str(error)).lower()}"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -306,7 +316,7 @@ def apply_override(tree: dict[str, Any], override: str) -> str | None:
     if not equals or not all(keys):
         return f"--set {override}: allowed: a.b=value"
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, RecipeLoader)
     except yaml.YAMLError:
         return f"--set {override}: the value is not YAML"
     node: Any = tree

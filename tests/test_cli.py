@@ -82,7 +82,9 @@ def ran(folder: Path) -> tuple[str, str]:
     path = write_recipe(folder, "cheap")
     assert main(["run", path, "--until", "exact_dedup"]) == OK
     stages = sorted(p.parent.name for p in (folder / "runs/cheap/stages").glob("*/_manifest.json"))
+    assert not (folder / "runs/cheap/_SUCCESS").exists()
     assert main(["curate", path]) == OK
+    assert (folder / "runs/cheap/_SUCCESS").exists()
     return path, " ".join(stages)
 
 

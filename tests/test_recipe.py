@@ -376,3 +376,15 @@ def test_parse_train_with_several_mistakes_tells_each(tmp_path: Path) -> None:
         "train.precision: got 'fp8'",
         "train.workers: got 0",
     ]
+
+
+def test_load_key_on_is_a_key_and_true_is_true(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    (tmp_path / "a.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
+    path.write_text(
+        f"run: r\nsources: [{{path: {tmp_path}/a.jsonl}}]\n"
+        "stages: [{curate.exact_dedup: {on: instruction}}, {curate.rules: {refusal: false}}]\n"
+    )
+    loaded = recipe.load(path)
+    assert loaded.stages[0].config.on == "instruction"
+    assert loaded.stages[1].config.refusal is False

@@ -20,18 +20,21 @@ def items(text: str) -> list[str]:
     """The items of the first numbered list in `text`, without their numbers; [] if there is none.
 
     An item begins at a line with a higher number than the item before; a list inside an item begins
-    again at 1 and so stays part of it, and so do lines without a number. Where every number is the same,
-    each begins an item. Lines before the first number are not part of the list. Numbers may be Arabic
-    (full-width too) or Chinese up to 九十九, after words such as "Task" or 第, before . 、 : ) and the like.
+    again at 1 and so stays part of it, and so do lines without a number. In a list that begins later than
+    at 1 every number that is not below its first begins an item, since weak models repeat numbers; and
+    where all numbers are the same, each does. Lines before the first number are not part of the list.
+    Numbers may be Arabic (full-width too) or Chinese up to 九十九, after words such as "Task" or 第, before
+    . 、 : ) and the like.
     """
     lines = text.strip().splitlines()
     marks = [_MARK.match(line) for line in lines]
     numbers = [number_of(mark["number"]) if mark else None for mark in marks]
     all_same = len({n for n in numbers if n is not None}) == 1
     found: list[list[str]] = []
+    first = next((n for n in numbers if n is not None), 0)
     last = -1
     for line, mark, number in zip(lines, marks, numbers, strict=True):
-        if mark is not None and number is not None and (all_same or number > last):
+        if mark is not None and number is not None and (all_same or number > last or number >= first > 1):
             found.append([line[mark.end() :]])
             last = number
         elif found:

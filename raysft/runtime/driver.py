@@ -48,7 +48,6 @@ class Run:
     status: Status
     build_engine: EngineBuilder = build_engine
     sealed: list[Manifest] = field(default_factory=list)
-    engine_starts: dict[str, float] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -127,16 +126,22 @@ class Run:
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
+        engine_starts: dict[str, float] = {}
         for committed, starts in self._stream(pending, todo):
-            self.engine_starts.update(starts)
+            engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:
             raise Uncommitted(f"{len(missing)} of {len(shards)} work shards are not committed; run again")
+        wall, started_in = time.monotonic() - started, sum(engine_starts.values())
+        work = {p.folder: sum(records[p.folder][s.unit].seconds for s in shards) for p in pending}
         for p in pending:
-            self._seal(p, [records[p.folder][s.unit] for s in shards], time.monotonic() - started)
+            share = work[p.folder] / (sum(work.values()) or 1.0)
+            first = next((q for q in pending if q.engine), None)
+            committed = [records[p.folder][s.unit] for s in shards]
+            self._seal(p, committed, wall * share, started_in if p is first else 0.0)
 
     def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Any:
         if not todo:
@@ -154,7 +159,8 @@ class Run:
         """The stage sealed last, as the next one's manifest refers to it."""
         return {m.folder: manifest.manifest_digest(m) for m in self.sealed[-1:]}
 
-    def _seal(self, p: Pass, shards: Sequence[Record], seconds: float) -> None:
+    def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
+        """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
         sealed = manifest.seal(
             self.storage,
@@ -171,11 +177,11 @@ class Run:
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
                 seconds=round(seconds, 3),
-                engine_start_seconds=round(sum(self.engine_starts.values()), 3) if p.engine else 0.0,
+                engine_start_seconds=round(engine_starts, 3),
             ),
         )
         self.sealed.append(sealed)
-        self.progress.end(label(p.folder), sealed.counts)
+        self.progress.end(label(p.folder), sealed.counts, sealed.seconds)
 
 
 def label(folder: str) -> str:

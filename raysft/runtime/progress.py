@@ -75,11 +75,11 @@ class Progress:
             self._last = time.monotonic()
             self.note(f"  {label:<28} {line.done}/{line.shards} shards, {self._rate(line)}")
 
-    def end(self, label: str, counts: Counts) -> None:
-        """A stage is sealed, with these counts."""
+    def end(self, label: str, counts: Counts, seconds: float) -> None:
+        """A stage is sealed, with these counts, after its part of the time."""
         line = self._lines[label]
         line.counts, line.state = counts, "done"
-        line.seconds = time.monotonic() - line.started
+        line.seconds = seconds
         if not self._live:
             made = f", made {counts.made_kept + counts.made_dropped:,}" if counts.made_kept else ""
             dropped = counts.dropped_in + counts.made_dropped

@@ -84,7 +84,7 @@ def run_recipe(
             finish=finish,
             build_engine=build_engine,
         )
-        status.succeeded(_numbers(outcomes[0].view))
+        status.succeeded(_numbers(outcomes[0].view), until)
     return outcomes[0]
 
 
@@ -122,7 +122,7 @@ def _finish(run: Run, trains: bool) -> Outcome:
         training = train_run(run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress)
         run.storage.write_json(RESULT, training)
         paths["adapter" if run.recipe.train.method.kind == "lora" else "model"] = training["folder"]
-    seen = report(run.plan, run.storage, run.sealed, training, sum(run.engine_starts.values()), languages)
+    seen = report(run.plan, run.storage, run.sealed, training, languages)
     paths["report"] = run.storage.uri(REPORT)
     return Outcome(seen, paths)
 
@@ -132,11 +132,10 @@ def report(
     storage: Storage,
     sealed: list[Manifest],
     training: Mapping[str, Any] | None,
-    engine_start_seconds: float,
     languages: Mapping[str, int],
 ) -> RunView:
     """Write the report page and the dataset card; returns what they were made from."""
-    seen = view.run_view(plan, storage, sealed, curated.read_curated(storage), training, engine_start_seconds)
+    seen = view.run_view(plan, storage, sealed, curated.read_curated(storage), training)
     storage.write_bytes(REPORT, render(seen).encode("utf-8", "replace"))
     card = dataset_card(seen, sources=view.source_facts(storage, sealed[0]), languages=languages)
     storage.write_bytes(f"{curated.FOLDER}/README.md", card.encode("utf-8", "replace"))

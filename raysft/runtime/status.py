@@ -37,9 +37,11 @@ class Status:
     def stopped(self) -> None:
         self._write(state="stopped")
 
-    def succeeded(self, numbers: dict[str, Any]) -> None:
-        self._write(state="succeeded", stage=None, numbers=numbers)
-        self._storage.write_json(SUCCESS, numbers)
+    def succeeded(self, numbers: dict[str, Any], until: str | None = None) -> None:
+        """All that was asked for is there; only the whole of it, not a part up to `until`, is a success."""
+        self._write(state="succeeded", stage=until, numbers=numbers)
+        if until is None:
+            self._storage.write_json(SUCCESS, numbers)
 
     def _write(self, **changes: Any) -> None:
         self._now.update(changes, updated=_time())

@@ -26,6 +26,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from transformers import AutoConfig
 
+from raysft.engines.build import is_folder
 from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Manifest, manifest_digest
@@ -74,8 +75,14 @@ def train_run(
 
 def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
     """Identity of a training run: its rows by digest, its settings, the model it starts from."""
-    settings = json.dumps(semantic(config), sort_keys=True)
-    return digest("train", VERSION, manifest_digest(packed), settings, model_revision(config))
+    settings = {name: value for name, value in semantic(config).items() if name != "model"}
+    return digest(
+        "train",
+        VERSION,
+        manifest_digest(packed),
+        json.dumps(settings, sort_keys=True),
+        model_revision(config),
+    )
 
 
 def launch(
@@ -113,7 +120,7 @@ def launch(
         "root": storage.root,
         "packed": packed.folder,
         "folder": folder,
-        "config": config.model_dump_json(),
+        "config": _anywhere(config).model_dump_json(),
         "title": title,
         "on_step": on_step,
     }
@@ -134,6 +141,13 @@ def launch(
         raise TrainingFailed(outcome["error"])
     storage.write_json(f"{folder}/result.json", outcome)
     return outcome
+
+
+def _anywhere(config: TrainConfig) -> TrainConfig:
+    """The config with a model's folder as an absolute path: workers have a working directory of their own."""
+    if config.model is None or not is_folder(config.model):
+        return config
+    return config.model_copy(update={"model": str(Path(config.model).resolve())})
 
 
 def _resources(config: TrainConfig) -> dict[str, float]:
@@ -241,8 +255,8 @@ def _work(settings: Mapping[str, Any]) -> Work:
 def _train(work: Work, temporary: Path, on_step: OnStep | None) -> dict[str, Any] | None:
     config = work.config
     tokenizer = read_tokenizer(work.storage, work.packed, temporary)
-    dtype = None
     if config.scratch is not None:
+        dtype = getattr(torch, config.scratch.dtype)
         model: Any = make_model(config.scratch, tokenizer, config.seed)
     else:
         source = local_model(config, temporary)

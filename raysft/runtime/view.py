@@ -30,7 +30,6 @@ def run_view(
     manifests: Sequence[Manifest],
     curated: pa.Table,
     training: Mapping[str, Any] | None,
-    engine_start_seconds: float,
 ) -> RunView:
     """The view of a run whose stages are sealed."""
     seconds = {_name(m): m.seconds for m in manifests}
@@ -46,7 +45,7 @@ def run_view(
         length_histograms=_lengths(curated),
         training=training,
         seconds=seconds,
-        engine_start_share=min(1.0, engine_start_seconds / total) if total else 0.0,
+        engine_start_share=min(1.0, sum(m.engine_start_seconds for m in manifests) / total) if total else 0.0,
         versions=versions(),
     )
 

@@ -26,6 +26,7 @@ class ScratchConfig(StrictModel):
     heads: int = Field(3, ge=1, description="attention heads; hidden_size / heads is the head size")
     kv_heads: int = Field(1, ge=1, description="key/value heads; heads must be a multiple of it")
     context: int = Field(1024, ge=16, description="longest sequence in tokens")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="type of the weights as saved")
     tie_embeddings: bool = Field(True, description="input and output embeddings share their weights")
 
     @model_validator(mode="after")

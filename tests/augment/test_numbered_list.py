@@ -14,6 +14,8 @@ from raysft.augment.numbered_list import items, number_of
         ("Task 9: One\ntask 10: Two", ["One", "Two"]),
         ("(1) One\n(2) Two", ["One", "Two"]),
         ("1. One\n1. Two\n1. Three", ["One", "Two", "Three"]),
+        ("9. One\n10. Two\n10. Three\n9. Four", ["One", "Two", "Three", "Four"]),
+        ("1. One\n2. Two\n1. nested\n3. Three", ["One", "Two\n1. nested", "Three"]),
         ("３．写诗\n４、画画", ["写诗", "画画"]),
         ("任务九：写诗\n任务十：唱歌\n任务十一：跳舞", ["写诗", "唱歌", "跳舞"]),
         ("好的：\n第九条、写诗\n第十条、唱歌", ["写诗", "唱歌"]),
