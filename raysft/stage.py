@@ -49,6 +49,17 @@ class StageConfig(StrictModel):
     )
 
 
+class TableConfig(StageConfig):
+    """Fields of a stage that needs no engine: its rows cost microseconds."""
+
+    rows_per_shard: int = Field(
+        16_384,
+        ge=1,
+        description="rows of a work shard at this stage: seconds of work for a core",
+        json_schema_extra={"execution_only": True},
+    )
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What `Fit` functions found: arrays (stored as safetensors) and JSON values."""

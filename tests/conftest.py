@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
+
+from raysft.runtime.cluster import Capacity, connected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,3 +21,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a GPU")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[Capacity]:
+    """What the one local Ray of the test session can hold; it is stopped at the end."""
+    with connected(None) as has:
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # else pages of it above every failure
+        yield has

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 
 from raysft import recipe as recipes
 from raysft.cli import FAILED, OK, WRONG, main
+from raysft.runtime.cluster import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.run import sealed_of
 from raysft.runtime.storage import Storage
@@ -40,10 +39,8 @@ def conversations() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+def uses_ray(local_ray: Capacity) -> None:
+    """Every test of this file runs on the session's Ray."""
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,13 @@ from pydantic import Field
 
 from raysft.curate.texts import On, answer_lengths, texts_of
 from raysft.sample import Message, digest
-from raysft.stage import Context, Partition, StageConfig
+from raysft.stage import Context, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
 
 
-class Config(StageConfig):
+class Config(TableConfig):
     on: On = Field(
         "conversation",
         description="compare whole conversations with their roles, or the first user turn alone",

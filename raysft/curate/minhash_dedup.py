@@ -21,7 +21,7 @@ from raysft.algorithms import minhash
 from raysft.algorithms.groups import bounds
 from raysft.algorithms.union_find import components
 from raysft.curate.texts import On, answer_lengths, texts_of
-from raysft.stage import Context, Gather, Partition, StageConfig
+from raysft.stage import Context, Gather, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
@@ -36,7 +36,7 @@ EDGES = pa.schema(
 )
 
 
-class Config(StageConfig):
+class Config(TableConfig):
     on: On = Field("conversation", description="compare whole conversations, or the first user turn alone")
     num_perm: int = Field(128, ge=1, le=4096, description="permutations, i.e. positions of a signature")
     bands: int = Field(16, ge=1, description="bands; 16 of 8 rows find half of all pairs at similarity 0.67")

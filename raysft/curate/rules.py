@@ -25,7 +25,7 @@ from pydantic import Field
 from raysft.algorithms.shingles import repeated_share
 from raysft.algorithms.words import CJK_CHARACTER, word_count
 from raysft.sample import Message, mark_dropped, set_column
-from raysft.stage import Context, Map, StageConfig
+from raysft.stage import Context, Map, TableConfig
 
 VERSION = 1
 WRITES = "columns"
@@ -34,7 +34,7 @@ LENGTHS = ("prompt_chars", "answer_chars", "answer_words")
 REPEATED_WORDS, REPEATED_CJK = 5, 8
 
 
-class Config(StageConfig):
+class Config(TableConfig):
     no_answer: bool = Field(True, description="drop rows in which no assistant turn has text")
     punctuation_only: bool = Field(True, description="drop answers of punctuation and white space alone")
     min_answer_words: int | None = Field(

@@ -24,14 +24,14 @@ from raysft.algorithms.conditions import Condition, parse
 from raysft.algorithms.k_center import k_center_greedy
 from raysft.curate.embed import vectors_of
 from raysft.sample import digest64
-from raysft.stage import Context, Gather, StageConfig
+from raysft.stage import Context, Gather, TableConfig
 
 VERSION = 1
 WRITES = "rows"
 MARKS = pa.schema([("id", pa.string()), ("drop_rule", pa.string()), ("drop_detail", pa.string())])
 
 
-class Config(StageConfig):
+class Config(TableConfig):
     where: str | None = Field(
         None,
         max_length=1000,

@@ -26,7 +26,7 @@ from raysft.algorithms.groups import bounds
 from raysft.algorithms.similar import similar_components
 from raysft.curate.embed import vectors_of
 from raysft.curate.texts import answer_lengths
-from raysft.stage import Context, Fit, Fitted, Partition, StageConfig
+from raysft.stage import Context, Fit, Fitted, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
@@ -36,7 +36,7 @@ MOST_CLUSTERS = 16384
 FIT_ROWS = 1 << 18
 
 
-class Config(StageConfig):
+class Config(TableConfig):
     threshold: float = Field(
         0.95, gt=0, le=1, description="cosine from which two rows are duplicates (SemDeDup's 1 - ε, ε = 0.05)"
     )

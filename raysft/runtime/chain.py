@@ -80,7 +80,7 @@ def plan_ranges(
         kept = [(u, of, start, stop) for u, of, start, stop in storage.read_json(path)]
         if _covers(kept, split(manifests)[0]):
             return kept
-    size = passes[0].config.rows_per_shard
+    size = min(p.config.rows_per_shard for p in passes)
     ranges = ranges_of(manifests, size)
     current: list[tuple[str, str, int, int | None]] = ranges
     for p in passes:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import yaml
 
 from raysft.cli import FAILED, OK, main
@@ -54,10 +52,8 @@ BAD_FILES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+def uses_ray(local_ray: Capacity) -> None:
+    """Every test of this file runs on the session's Ray."""
 
 
 def write_sources(folder: Path) -> int:

@@ -17,7 +17,6 @@ from typing import Any
 
 import psutil
 import pytest
-import ray
 import yaml
 
 from raysft import recipe as recipes
@@ -40,13 +39,6 @@ SHARDS = ROWS // ROWS_PER_SHARD
 HOLD_AFTER = 320
 DEADLINE_S = 180  # for machines that do much else
 FAIL_S = 60
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 class Site:

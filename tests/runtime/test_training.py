@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import ray
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -29,13 +28,6 @@ from raysft.train.scratch import make_model
 from tests.train.tiny import make_config, make_samples
 
 SAMPLES = 120
-
-
-@pytest.fixture(scope="module")
-def local_ray():
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
