@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from raysft.cli import FAILED, OK, main
+from raysft.runtime.cluster import Capacity
 
 TRUNCATED_ROWS = 400
 
