@@ -206,8 +206,12 @@ def _export(arguments: argparse.Namespace) -> int:
     _curated(storage)
     made = lines(read_curated(storage), arguments.format, skip_unfit=arguments.skip_unfit)
     if arguments.out == "-":
-        for line in made:
-            print(line)
+        try:
+            for line in made:
+                print(line)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     with open(arguments.out, "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in made)

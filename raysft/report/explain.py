@@ -21,6 +21,7 @@ from raysft.sample import SCHEMA, instruction_of
 Lookup = Callable[[str], Iterable[tuple[Manifest, Mapping[str, Any] | None]]]
 
 DEPTH = 10
+LONGEST_LIST = 16
 TEXT_CHARACTERS = 2000
 ANCESTOR_CHARACTERS = 300
 SAMPLE_ID = re.compile(r"\b[0-9a-f]{32}\b")
@@ -261,4 +262,6 @@ def _step_text(step: Step, *, is_first: bool) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return f"{len(value):,} values"
     return f"{value:.6g}" if isinstance(value, float) else one_line(value)

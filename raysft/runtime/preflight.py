@@ -38,10 +38,10 @@ def missing_models(recipe: Recipe) -> list[str]:
 def does_not_fit(plan: Plan, has: Capacity, with_training: bool) -> list[str]:
     """A line, with the numbers, for each want that the cluster can never meet."""
     problems = []
-    for name in dict.fromkeys(p.engine for p in plan.passes if p.engine):
-        problems += _replica_problem(name, plan.recipe.engines[name], has)
-    for p in plan.passes:
-        problems += _pool_problem(p, plan, has)
+    users = {p.engine: p for p in reversed(plan.passes) if p.engine}
+    for name, p in reversed(users.items()):
+        one = _replica_problem(name, plan.recipe.engines[name], has)
+        problems += one or _pool_problem(p, plan, has)
     if with_training and plan.recipe.train is not None:
         problems += _training_problem(plan.recipe.train, has)
     return list(dict.fromkeys(problems))

@@ -188,3 +188,13 @@ def test_explain_json_of_a_lone_surrogate_can_be_written() -> None:
     text = explain_json(SEED, lookup_in({SEED: {"augment.evolve": row}}))
     text.encode("utf-8")
     assert json.loads(text)["row"]["row"]["raw"] == "a\\ud800b"
+
+
+def test_explain_of_a_long_vector_tells_its_length() -> None:
+    records = {
+        SEED: {**RECORDS[SEED], "curate.perplexity": {"id": SEED, "embedding": [0.25] * 384, "few": [1, 2]}}
+    }
+    text = explain(SEED, lookup_in(records))
+    assert "embedding 384 values" in text
+    assert "0.25" not in text
+    assert "few [1, 2]" in text
