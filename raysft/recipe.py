@@ -210,6 +210,7 @@ def _sources(tree: Any, mistakes: Mistakes) -> dict[int, Any]:
 
 def _stages(tree: Any, engines: Any, mistakes: Mistakes) -> list[StageEntry]:
     entries: list[StageEntry] = []
+    have: list[str] = []
     if not isinstance(tree, list):
         mistakes.wrong(("stages",), "a list of stages")
         return entries
@@ -231,6 +232,10 @@ def _stages(tree: Any, engines: Any, mistakes: Mistakes) -> list[StageEntry]:
         _check_engines(module, values or {}, engines, keys, mistakes)
         if config is not None:
             entries.append(StageEntry(str(name), config))
+            for column in stages.unwritten(str(name), config, have):
+                told = f"columns that stages before it add: {', '.join(have) or 'none'}"
+                mistakes.add(keys, f"needs a column {column!r}; {told}")
+        have += getattr(module, "ADDS", ())
     return entries
 
 

@@ -3,6 +3,7 @@
 A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family>.<name>`. It has
     VERSION   an integer, raised when the same config would give other rows
     WRITES    "rows" (it makes or takes out rows: augment.*, curate.select) or "columns" (it annotates)
+    ADDS      names of the columns it adds beside the marks; none if it has no ADDS
     Config    a `StageConfig`; every field says what, unit, default and source
     STEPS     a tuple of the step kinds below, run in order
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysft.sample import append_rows, digest64, live_mask, samples, set_column
+from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column
 
 FAMILIES = ("augment", "curate")
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
@@ -195,6 +196,13 @@ def load(name: str) -> ModuleType:
             if hasattr(module, "STEPS"):
                 return module
     raise LookupError(f"no stage {name!r}; there are: {', '.join(names())}")
+
+
+def unwritten(name: str, config: Any, have: Collection[str]) -> list[str]:
+    """Columns that a stage's barriers read and that are neither a sample's own nor in `have`."""
+    steps = [s for s in load(name).STEPS if not isinstance(s, Map)]
+    wanted = dict.fromkeys(c for step in steps for c in columns_of(step, config))
+    return [c for c in wanted if c not in SCHEMA.names and c not in have]
 
 
 def columns_of(step: Fit | Partition | Gather, config: Any) -> list[str]:

@@ -388,3 +388,17 @@ def test_load_key_on_is_a_key_and_true_is_true(tmp_path: Path) -> None:
     loaded = recipe.load(path)
     assert loaded.stages[0].config.on == "instruction"
     assert loaded.stages[1].config.refusal is False
+
+
+def test_load_stage_that_needs_a_column_no_stage_before_it_adds_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    (tmp_path / "a.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
+    path.write_text(
+        f"run: r\nsources: [{{path: {tmp_path}/a.jsonl}}]\n"
+        "stages: [curate.rules, curate.semantic_dedup, {curate.select: {where: perplexity < 3}}]\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(path)
+    assert len(caught.value.problems) == 2
+    assert "needs a column 'embedding'; columns that stages before it add: prompt_chars" in str(caught.value)
+    assert "stages[2].curate.select: needs a column 'perplexity'" in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 from raysft import stage
 from raysft.sample import made_id, mark_dropped, samples, set_column
 from raysft.stage import Context, Counts, Fit, Map, RowsLost, apply_map, count, join_decisions
+from tests.fixtures.fake_models import HashEmbedder, LengthScorer
 
 CONTEXT = Context("curate.test", "print", 0)
 
@@ -148,3 +149,20 @@ def test_every_stage_has_the_parts_of_a_stage() -> None:
         assert issubclass(module.Config, stage.StageConfig), name
         assert all(f.description for f in module.Config.model_fields.values()), name
         assert module.STEPS, name
+
+
+ENGINES = {"embedder": HashEmbedder(8), "scorer": LengthScorer()}
+SETTINGS = {
+    "curate.embed": {"engine": "embedder"},
+    "curate.perplexity": {"engine": "scorer"},
+}
+
+
+@pytest.mark.parametrize("name", [n for n in stage.names() if stage.load(n).WRITES == "columns"])
+def test_columns_a_stage_adds_are_those_it_declares(name: str) -> None:
+    module, embed = stage.load(name), stage.load("curate.embed")
+    config, rows = module.Config(**SETTINGS.get(name, {})), table("a", "b")
+    if stage.unwritten(name, config, ()) == ["embedding"]:
+        rows = stage.run_local("curate.embed", rows, embed.Config(engine="embedder"), engines=ENGINES)
+    got = stage.run_local(name, rows, config, engines=ENGINES)
+    assert set(got.column_names) - set(rows.column_names) == set(getattr(module, "ADDS", ()))

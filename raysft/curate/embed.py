@@ -21,6 +21,7 @@ from raysft.stage import Context, Map, StageConfig
 
 VERSION = 1
 WRITES = "columns"
+ADDS = ("embedding",)
 
 
 class Config(StageConfig):

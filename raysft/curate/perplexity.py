@@ -22,6 +22,7 @@ from raysft.stage import Context, Map, StageConfig
 
 VERSION = 1
 WRITES = "columns"
+ADDS = ("nll", "answer_tokens", "perplexity")
 
 
 class Config(StageConfig):

@@ -29,6 +29,7 @@ from raysft.stage import Context, Map, TableConfig
 
 VERSION = 1
 WRITES = "columns"
+ADDS = ("prompt_chars", "answer_chars", "answer_words")
 LENGTHS = ("prompt_chars", "answer_chars", "answer_words")
 # shingles of the repetition rule: Rae et al. 2021 look at 5- to 10-grams of words
 REPEATED_WORDS, REPEATED_CJK = 5, 8
