@@ -127,12 +127,12 @@ def test_tracked_files_name_no_private_folder_or_package_index() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["see /home/ada/raysft", "'/root/.cache'", "path=/work/data", "https://nexus.example.org/packages"],
+    ["see /home/ada/raysft", "'/root/.cache'", "path=/opt/data", "https://nexus.example.org/packages"],
 )
 def test_places_pattern_private_folder_or_index_is_found(text: str) -> None:
     assert PLACES.search(text)
 
 
-@pytest.mark.parametrize("text", ["jobs/home/x", "https://arxiv.org/abs/2212.10560", "/tmp/ray", "a/work/b"])
+@pytest.mark.parametrize("text", ["jobs/home/x", "https://arxiv.org/abs/2212.10560", "/tmp/ray", "a/opt/b"])
 def test_places_pattern_public_text_is_passed_over(text: str) -> None:
     assert not PLACES.search(text)

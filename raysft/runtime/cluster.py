@@ -94,12 +94,6 @@ def _sigterm_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def log_folder() -> str:
-    """Where Ray writes its own logs, on this machine."""
-    node: Any = ray._private.worker._global_node
-    return os.path.join(node.get_session_dir_path(), "logs")
-
-
 def _use_a_token() -> None:
     """Token authentication for a local Ray, with a token of its own, unless the environment says."""
     if "RAY_AUTH_MODE" not in os.environ:

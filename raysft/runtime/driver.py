@@ -108,7 +108,7 @@ class Run:
         pending = list(segment)
         while pending:
             known = manifest.read_manifest(self.storage, pending[0].folder)
-            if known is None or known.parents != self._parents():
+            if known is None or known.parents != manifest.parents_of(self.sealed):
                 break
             self._keep(known)
             pending.pop(0)
@@ -155,10 +155,6 @@ class Run:
             self.build_engine,
         )
 
-    def _parents(self) -> dict[str, str]:
-        """The stage sealed last, as the next one's manifest refers to it."""
-        return {m.folder: manifest.manifest_digest(m) for m in self.sealed[-1:]}
-
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
@@ -173,7 +169,7 @@ class Run:
                 counts=manifest.total(shards),
                 base=base,
                 round=p.round,
-                parents=self._parents(),
+                parents=manifest.parents_of(self.sealed),
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
                 seconds=round(seconds, 3),

@@ -159,6 +159,11 @@ def manifest_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(timeless, sort_keys=True, default=list).encode()).hexdigest()
 
 
+def parents_of(sealed: Sequence[Manifest]) -> dict[str, str]:
+    """The stage sealed last, by digest, as the manifest of the next one names it."""
+    return {m.folder: manifest_digest(m) for m in sealed[-1:]}
+
+
 def verify(storage: Storage, manifest: Manifest) -> None:
     """Read every shard and compare its digest.
 

@@ -18,7 +18,7 @@ from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
-from raysft.runtime.manifest import Manifest, read_manifest
+from raysft.runtime.manifest import Manifest, parents_of, read_manifest
 from raysft.runtime.plan import Plan, make_plan
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine
@@ -152,11 +152,11 @@ def _numbers(seen: RunView) -> dict[str, Any]:
 
 
 def sealed_of(plan: Plan, storage: Storage) -> list[Manifest]:
-    """The sealed stages of a plan, in order, up to the first that is not."""
+    """The sealed stages of a plan, in order, up to the first that is not, or whose parent was made again."""
     found: list[Manifest] = []
     for p in plan.all_passes:
         known = read_manifest(storage, p.folder)
-        if known is None:
+        if known is None or known.parents != parents_of(found):
             break
         found.append(known)
     return found

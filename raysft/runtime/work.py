@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import safetensors.numpy
 
 from raysft import stage as stages
@@ -299,8 +298,3 @@ def narrow_rows(storage: Storage, shard: WorkShard, step: Any, config: Any) -> p
         scores = [c for c in table.column_names if c not in SCHEMA.names]
         raise KeyError(f"needs columns {missing}, which no stage before it writes; there are: {scores}")
     return table.filter(live_mask(table)).select(columns)
-
-
-def live_count(storage: Storage, shard: WorkShard) -> int:
-    """Number of live rows of a work shard."""
-    return pc.sum(live_mask(read_rows(storage, shard, []))).as_py() or 0
