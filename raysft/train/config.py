@@ -63,6 +63,15 @@ class Lora(StrictModel):
     )
 
 
+class ExactMatchConfig(StrictModel):
+    """Held-out tasks with checkable answers, asked before and after the training, decoded greedily."""
+
+    kind: Literal["world"] = Field("world", description="tasks of raysft.world that no training set has")
+    rows: int = Field(300, ge=1, description="tasks asked")
+    seed: int = Field(3, ge=0, description="which tasks these are")
+    max_new_tokens: int = Field(48, ge=1, description="an answer is cut after so many tokens")
+
+
 Method = Annotated[Full | Lora, Field(discriminator="kind")]
 
 
@@ -103,6 +112,10 @@ class TrainConfig(StrictModel):
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations, to save memory", json_schema_extra=EXECUTION_ONLY
+    )
+
+    exact_match: ExactMatchConfig | None = Field(
+        None, description="ask held-out tasks before and after; a new setting is a new training run"
     )
 
     workers: int = Field(1, ge=1, description="processes that train", json_schema_extra=EXECUTION_ONLY)
