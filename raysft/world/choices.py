@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
-from raysft.world.kind import DEFAULT_SENTENCE, Kind, Slots
+from raysft.world.kind import DEFAULT_SENTENCE, Kind, Sample, Slots, Solve
 
 WORDS = {"en": tuple(v.TO_CHINESE), "zh": tuple(v.TO_ENGLISH)}
 GROUP_OF = {"en": v.GROUP_EN, "zh": v.GROUP_ZH}
@@ -14,10 +14,10 @@ SIZE_OF = {"en": v.SIZE_EN, "zh": v.SIZE_ZH}
 SEPARATOR = {"en": ", ", "zh": "、"}
 
 
-def _two_sizes(lang: str) -> Callable[[Random], Slots]:
+def _two_sizes(lang: str) -> Sample:
     sizes = SIZE_OF[lang]
 
-    def sample(rng: Random) -> Slots:
+    def sample(rng: Random, level: int) -> Slots:
         first = rng.choice(list(sizes))
         second = rng.choice([word for word in sizes if sizes[word] != sizes[first]])
         return {"first": first, "second": second}
@@ -25,7 +25,7 @@ def _two_sizes(lang: str) -> Callable[[Random], Slots]:
     return sample
 
 
-def _by_size(lang: str, pick: Callable[..., str]) -> Callable[[Slots], str | None]:
+def _by_size(lang: str, pick: Callable[..., str]) -> Solve:
     sizes = SIZE_OF[lang]
 
     def solve(slots: Slots) -> str | None:
@@ -81,10 +81,10 @@ SIZES = (
 _LETTERS = ("A", "B", "C")
 
 
-def _options(lang: str) -> Callable[[Random], Slots]:
+def _options(lang: str) -> Sample:
     groups = [(key[lang == "zh"], [pair[lang == "zh"] for pair in pairs]) for key, pairs in v.GROUPS.items()]
 
-    def sample(rng: Random) -> Slots:
+    def sample(rng: Random, level: int) -> Slots:
         (group, right), *others = rng.sample(groups, 3)
         words = [rng.choice(right), *(rng.choice(wrong) for _, wrong in others)]
         rng.shuffle(words)
@@ -93,7 +93,7 @@ def _options(lang: str) -> Callable[[Random], Slots]:
     return sample
 
 
-def _right_option(lang: str) -> Callable[[Slots], str | None]:
+def _right_option(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = [slots[name] for name in ("first", "second", "third")]
         right = [GROUP_OF[lang].get(word) == slots["group"] for word in words]
@@ -148,12 +148,12 @@ CHOICES = (
 )
 
 
-def _listed(lang: str) -> Callable[[Random], Slots]:
+def _listed(lang: str) -> Sample:
     separator = SEPARATOR[lang]
-    return lambda rng: {"list": separator.join(rng.sample(WORDS[lang], rng.randint(2, 5)))}
+    return lambda rng, level: {"list": separator.join(rng.sample(WORDS[lang], rng.randint(2, 5)))}
 
 
-def _how_many(lang: str) -> Callable[[Slots], str | None]:
+def _how_many(lang: str) -> Solve:
     separator, known = SEPARATOR[lang], set(WORDS[lang])
 
     def solve(slots: Slots) -> str | None:
@@ -195,7 +195,7 @@ COUNTS = (
         "language",
         "en",
         ("Put these words in alphabetical order: {list}.", "Sort from A to Z: {list}."),
-        lambda rng: {"list": ", ".join(rng.sample(WORDS["en"], 3))},
+        lambda rng, level: {"list": ", ".join(rng.sample(WORDS["en"], 3))},
         _alphabetical,
     ),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
-from raysft.world.kind import Kind, Slots
+from raysft.world.kind import Kind, Sample, Slots, Solve
 
 DAYS = {"en": v.DAYS_EN, "zh": v.DAYS_ZH}
 MONTHS = {"en": v.MONTHS_EN, "zh": v.MONTHS_ZH}
@@ -14,7 +13,7 @@ LAST_SURE_DAY = 28
 """Every month has this day, so no answer needs a month's length."""
 
 
-def _step(names: tuple[str, ...], slot: str, by: int) -> Callable[[Slots], str | None]:
+def _step(names: tuple[str, ...], slot: str, by: int) -> Solve:
     def solve(slots: Slots) -> str | None:
         if slots[slot] not in names:
             return None
@@ -33,7 +32,7 @@ def _neighbour(lang: str, unit: str, by: int, phrasings: tuple[str, ...], senten
         "time",
         lang,
         phrasings,
-        lambda rng: {unit: rng.choice(names)},
+        lambda rng, level: {unit: rng.choice(names)},
         _step(names, unit, by),
         sentence,
     )
@@ -47,13 +46,13 @@ def _days_on(lang: str, phrasings: tuple[str, ...], sentence: str) -> Kind:
         "time",
         lang,
         phrasings,
-        lambda rng: {"day": rng.choice(names), "n": str(rng.randint(2, 6))},
+        lambda rng, level: {"day": rng.choice(names), "n": str(rng.randint(2, 6))},
         _step(names, "day", 1),
         sentence,
     )
 
 
-def _hour(answer: str) -> Callable[[Slots], str | None]:
+def _hour(answer: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         if not 1 <= int(slots["a"]) <= 12:
             return None
@@ -69,13 +68,13 @@ def _hours_on(lang: str, phrasings: tuple[str, ...], answer: str, sentence: str)
         "time",
         lang,
         phrasings,
-        lambda rng: {"a": str(rng.randint(1, 12)), "n": str(rng.randint(2, 6))},
+        lambda rng, level: {"a": str(rng.randint(1, 12)), "n": str(rng.randint(2, 6))},
         _hour(answer),
         sentence,
     )
 
 
-def _date(lang: str, answer: str) -> Callable[[Slots], str | None]:
+def _date(lang: str, answer: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         day = int(slots["a"]) + int(slots["n"])
         if slots["month"] not in MONTHS[lang] or day > LAST_SURE_DAY or int(slots["a"]) < 1:
@@ -85,8 +84,8 @@ def _date(lang: str, answer: str) -> Callable[[Slots], str | None]:
     return solve
 
 
-def _date_slots(lang: str) -> Callable[[Random], Slots]:
-    def sample(rng: Random) -> Slots:
+def _date_slots(lang: str) -> Sample:
+    def sample(rng: Random, level: int) -> Slots:
         first = rng.randint(1, LAST_SURE_DAY - 9)
         return {"month": rng.choice(MONTHS[lang]), "a": str(first), "n": str(rng.randint(2, 9))}
 

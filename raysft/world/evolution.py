@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from random import Random
 
 from raysft.world import vocabulary as v
-from raysft.world.kind import Kind, Slots
-from raysft.world.tasks import KINDS
+from raysft.world.draw import KINDS, reworded
+from raysft.world.kind import TASK_SLOT, Kind, Sample, Slots, fill
 
 OPERATIONS = ("constraints", "deepen", "concretise", "reasoning", "complicate_input", "breadth")
 KIND_OF = {(kind.name, kind.lang): kind for kind in KINDS}
@@ -49,6 +49,9 @@ class Truth:
         return WORD if self.sentence != self.answer and self.kind.sentence else TEXT
 
 
+Follow = Callable[[Truth, Slots], str | None]
+
+
 @dataclass(frozen=True)
 class Form:
     """`solve` gives None for a task that it cannot follow; `sample` draws the form's own slots; `suits`
@@ -57,15 +60,15 @@ class Form:
     operation: str
     lang: str
     form: str
-    solve: Callable[[Truth, Slots], str | None]
-    sample: Callable[[Random], Slots] = lambda rng: {}
+    solve: Follow
+    sample: Sample = lambda rng, level: {}
     suits: frozenset[str] = ANY
 
-    def wrap(self, instruction: str, slots: Slots) -> str:
-        return self.form.format_map({**slots, "task": instruction})
+    def wrap(self, instruction: str, slots: Slots, rng: Random) -> str:
+        return fill(self.form, {**slots, TASK_SLOT: instruction}, rng)
 
 
-def _parity(words: tuple[str, str], between: str) -> Callable[[Truth, Slots], str | None]:
+def _parity(words: tuple[str, str], between: str) -> Follow:
     def solve(truth: Truth, slots: Slots) -> str | None:
         if truth.shape != NUMBER:
             return None
@@ -74,7 +77,7 @@ def _parity(words: tuple[str, str], between: str) -> Callable[[Truth, Slots], st
     return solve
 
 
-def _first_letter(between: str) -> Callable[[Truth, Slots], str | None]:
+def _first_letter(between: str) -> Follow:
     return lambda truth, slots: f"{truth.answer}{between}{truth.answer[0]}"
 
 
@@ -82,11 +85,11 @@ def _plus(truth: Truth, slots: Slots) -> str | None:
     return str(int(truth.answer) + int(slots["n"])) if truth.shape == NUMBER else None
 
 
-def _sum_first(between: str) -> Callable[[Truth, Slots], str | None]:
+def _sum_first(between: str) -> Follow:
     return lambda truth, slots: f"{int(slots['a']) + int(slots['b'])}{between}{truth.answer}"
 
 
-def _and_sentence(lang: str, between: str) -> Callable[[Truth, Slots], str | None]:
+def _and_sentence(lang: str, between: str) -> Follow:
     writing = KIND_OF["sentence_with", lang]
 
     def solve(truth: Truth, slots: Slots) -> str | None:
@@ -96,7 +99,7 @@ def _and_sentence(lang: str, between: str) -> Callable[[Truth, Slots], str | Non
     return solve
 
 
-def _who_has_more(between: str) -> Callable[[Truth, Slots], str | None]:
+def _who_has_more(between: str) -> Follow:
     def solve(truth: Truth, slots: Slots) -> str | None:
         a, b = int(slots["a"]), int(slots["b"])
         return None if a == b else f"{truth.answer}{between}{slots['name'] if a > b else slots['other']}"
@@ -104,15 +107,15 @@ def _who_has_more(between: str) -> Callable[[Truth, Slots], str | None]:
     return solve
 
 
-def _asker(lang: str) -> Callable[[Random], Slots]:
+def _asker(lang: str) -> Sample:
     names, places = {"en": (v.NAMES_EN, v.PLACES_EN), "zh": (v.NAMES_ZH, v.PLACES_ZH)}[lang]
-    return lambda rng: {"name": rng.choice(names), "place": rng.choice(places)}
+    return lambda rng, level: {"name": rng.choice(names), "place": rng.choice(places)}
 
 
-def _table(lang: str) -> Callable[[Random], Slots]:
+def _table(lang: str) -> Sample:
     names = {"en": v.NAMES_EN, "zh": v.NAMES_ZH}[lang]
 
-    def sample(rng: Random) -> Slots:
+    def sample(rng: Random, level: int) -> Slots:
         name, other = rng.sample(names, 2)
         a, b = rng.sample(range(1, 10), 2)
         return {"name": name, "other": other, "a": str(a), "b": str(b)}
@@ -120,11 +123,11 @@ def _table(lang: str) -> Callable[[Random], Slots]:
     return sample
 
 
-def _small_number(rng: Random) -> Slots:
+def _small_number(rng: Random, level: int) -> Slots:
     return {"n": str(rng.randint(1, 5))}
 
 
-def _small_sum(rng: Random) -> Slots:
+def _small_sum(rng: Random, level: int) -> Slots:
     return {"a": str(rng.randint(1, 9)), "b": str(rng.randint(1, 9))}
 
 
@@ -232,17 +235,13 @@ def evolve(operation: str, lang: str, instruction: str, truth: Truth | None, rng
         rewritten = REWRITES.get(operation, {}).get(truth.kind.name)
         if rewritten is not None:
             kind = KIND_OF[rewritten, lang]
-            return _ask(kind, {**kind.sample(rng), **truth.slots}, rng)
+            return reworded(kind, {**kind.sample(rng, 1), **truth.slots}, rng)
     shape = TEXT if truth is None else truth.shape
     form = rng.choice([form for form in FORMS_OF[operation, lang] if shape in form.suits])
-    return form.wrap(instruction, form.sample(rng))
+    return form.wrap(instruction, form.sample(rng, 1), rng)
 
 
 def _another(kind: Kind, instruction: str, rng: Random) -> str:
-    while (text := _ask(kind, kind.sample(rng), rng)) == instruction:
+    while (text := reworded(kind, kind.sample(rng, 1), rng)) == instruction:
         pass
     return text
-
-
-def _ask(kind: Kind, slots: Slots, rng: Random) -> str:
-    return kind.instruction(slots, rng.randrange(len(kind.phrasings)))

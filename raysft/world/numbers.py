@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
-from raysft.world.kind import Kind, Slots
+from raysft.world.kind import Kind, Sample, Slots, Solve
 
 COMMA = {"en": ", ", "zh": "、"}
 MAX_ADDEND, MAX_MINUEND, MAX_FACTOR = 12, 20, 9
@@ -25,19 +25,17 @@ def _multiply(slots: Slots) -> str | None:
     return str(int(slots["a"]) * int(slots["b"]))
 
 
-def _two(low: int, high: int) -> Callable[[Random], Slots]:
-    return lambda rng: {"a": str(rng.randint(low, high)), "b": str(rng.randint(low, high))}
+def _two(low: int, high: int) -> Sample:
+    return lambda rng, level: {"a": str(rng.randint(low, high)), "b": str(rng.randint(low, high))}
 
 
-def _ordered(rng: Random) -> Slots:
+def _ordered(rng: Random, level: int) -> Slots:
     a = rng.randint(4, MAX_MINUEND)
     return {"a": str(a), "b": str(rng.randint(2, a - 2))}
 
 
-def _told(
-    numbers: Callable[[Random], Slots], names: tuple[str, ...], items: tuple[str, ...]
-) -> Callable[[Random], Slots]:
-    return lambda rng: {**numbers(rng), "name": rng.choice(names), "items": rng.choice(items)}
+def _told(numbers: Sample, names: tuple[str, ...], items: tuple[str, ...]) -> Sample:
+    return lambda rng, level: {**numbers(rng, level), "name": rng.choice(names), "items": rng.choice(items)}
 
 
 _addends, _factors = _two(1, MAX_ADDEND), _two(2, MAX_FACTOR)
@@ -177,9 +175,7 @@ STORIES = (
 )
 
 
-def _code(
-    name: str, sign: str, lang: str, sample: Callable[[Random], Slots], solve: Callable[[Slots], str | None]
-) -> Kind:
+def _code(name: str, sign: str, lang: str, sample: Sample, solve: Solve) -> Kind:
     asked = {
         "en": f"What does the code print({{a}} {sign} {{b}}) print out?",
         "zh": f"运行代码print({{a}} {sign} {{b}})会输出什么？",
@@ -204,15 +200,15 @@ def _numbers(text: str, lang: str) -> list[int] | None:
     return [int(p) for p in parts] if len(parts) > 1 and all(p.isdecimal() for p in parts) else None
 
 
-def _some_numbers(lang: str) -> Callable[[Random], Slots]:
-    def sample(rng: Random) -> Slots:
+def _some_numbers(lang: str) -> Sample:
+    def sample(rng: Random, level: int) -> Slots:
         drawn = rng.sample(range(1, 21), rng.choice((3, 3, 4)))
         return {"list": COMMA[lang].join(map(str, drawn))}
 
     return sample
 
 
-def _sorted(lang: str, is_falling: bool) -> Callable[[Slots], str | None]:
+def _sorted(lang: str, is_falling: bool) -> Solve:
     def solve(slots: Slots) -> str | None:
         numbers = _numbers(slots["list"], lang)
         return COMMA[lang].join(map(str, sorted(numbers, reverse=is_falling))) if numbers else None
@@ -220,7 +216,7 @@ def _sorted(lang: str, is_falling: bool) -> Callable[[Slots], str | None]:
     return solve
 
 
-def _extreme(lang: str, pick: Callable[[list[int]], int]) -> Callable[[Slots], str | None]:
+def _extreme(lang: str, pick: Callable[[list[int]], int]) -> Solve:
     def solve(slots: Slots) -> str | None:
         numbers = _numbers(slots["list"], lang)
         return str(pick(numbers)) if numbers else None
@@ -228,9 +224,7 @@ def _extreme(lang: str, pick: Callable[[list[int]], int]) -> Callable[[Slots], s
     return solve
 
 
-def _number_list(
-    name: str, task: str, lang: str, phrasings: tuple[str, ...], solve: Callable[[Slots], str | None]
-) -> Kind:
+def _number_list(name: str, task: str, lang: str, phrasings: tuple[str, ...], solve: Solve) -> Kind:
     return Kind(name, task, "mathematics", lang, phrasings, _some_numbers(lang), solve)
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
-from raysft.world.kind import Kind, Slots
+from raysft.world.kind import Kind, Sample, Slots, Solve
 
 THINGS = {"en": v.THINGS_EN, "zh": v.THINGS_ZH}
 JUDGEMENTS = {"en": (v.GOOD_EN, v.BAD_EN), "zh": (v.GOOD_ZH, v.BAD_ZH)}
 VERDICTS = {"en": ("positive", "negative"), "zh": ("好评", "差评")}
 
 
-def _verdict(lang: str) -> Callable[[Slots], str | None]:
+def _verdict(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         pairs = zip(JUDGEMENTS[lang], VERDICTS[lang], strict=True)
         return next((verdict for words, verdict in pairs if slots["word"] in words), None)
@@ -21,14 +21,14 @@ def _verdict(lang: str) -> Callable[[Slots], str | None]:
     return solve
 
 
-def _opinion(lang: str) -> Callable[[Random], Slots]:
-    return lambda rng: {
+def _opinion(lang: str) -> Sample:
+    return lambda rng, level: {
         "thing": rng.choice(THINGS[lang]),
         "word": rng.choice(JUDGEMENTS[lang][rng.random() < 0.5]),
     }
 
 
-def _negated(lang: str, answer: str) -> Callable[[Slots], str | None]:
+def _negated(lang: str, answer: str) -> Solve:
     known = set(THINGS[lang])
     return lambda slots: answer.format_map(slots) if slots["thing"] in known else None
 
@@ -76,7 +76,7 @@ SENTIMENT = (
         "language",
         "zh",
         ("把这句话改成否定句：这个{thing}很{word}。",),
-        lambda rng: {"thing": rng.choice(v.THINGS_ZH), "word": rng.choice(v.QUALITIES_ZH)},
+        lambda rng, level: {"thing": rng.choice(v.THINGS_ZH), "word": rng.choice(v.QUALITIES_ZH)},
         _negated("zh", "这个{thing}不{word}。"),
         "{answer}",
     ),
@@ -88,9 +88,9 @@ CITIES = {"en": tuple(v.CAPITAL_EN.values()), "zh": tuple(v.CAPITAL_ZH.values())
 PEOPLE = {"en": (v.NAMES_EN, v.FOODS_EN), "zh": (v.NAMES_ZH, v.FOODS_ZH)}
 
 
-def _profile(lang: str) -> Callable[[Random], Slots]:
+def _profile(lang: str) -> Sample:
     names, foods = PEOPLE[lang]
-    return lambda rng: {
+    return lambda rng, level: {
         "name": rng.choice(names),
         "n": str(rng.randint(5, 20)),
         "city": rng.choice(CITIES[lang]),
@@ -127,7 +127,7 @@ _SUBJECTS_EN = ("He", "She", *v.NAMES_EN)
 _SUBJECTS_ZH = ("他", "她", *v.NAMES_ZH)
 
 
-def _present(rng: Random) -> Slots:
+def _present(rng: Random, level: int) -> Slots:
     verb, _, rest = rng.choice(v.VERBS_EN)
     return {"who": rng.choice(_SUBJECTS_EN), "verb": verb, "rest": rest}
 
@@ -137,7 +137,7 @@ def _past(slots: Slots) -> str | None:
     return f"{slots['who']} {past} {slots['rest']}." if past and slots["who"] in _SUBJECTS_EN else None
 
 
-def _today(rng: Random) -> Slots:
+def _today(rng: Random, level: int) -> Slots:
     verb, thing = rng.choice(v.VERBS_ZH)
     return {"who": rng.choice(_SUBJECTS_ZH), "what": verb + thing}
 
@@ -148,7 +148,7 @@ def _yesterday(slots: Slots) -> str | None:
     return f"{slots['who']}昨天{slots['what'][0]}了{slots['what'][1:]}。"
 
 
-def _polite(requests: tuple[str, ...], answer: str) -> Callable[[Slots], str | None]:
+def _polite(requests: tuple[str, ...], answer: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         request = slots["request"][:1].lower() + slots["request"][1:]
         return answer.format(request=request) if request in requests else None
@@ -183,7 +183,7 @@ REWRITING = (
         "manners",
         "en",
         ("Make this request polite: {request}.", "Say it politely: {request}."),
-        lambda rng: {"request": rng.choice(v.REQUESTS_EN).capitalize()},
+        lambda rng, level: {"request": rng.choice(v.REQUESTS_EN).capitalize()},
         _polite(v.REQUESTS_EN, "Please {request}."),
         "{answer}",
     ),
@@ -193,7 +193,7 @@ REWRITING = (
         "manners",
         "zh",
         ("把这句话说得客气一些：{request}。", "请用礼貌的说法：{request}。"),
-        lambda rng: {"request": rng.choice(v.REQUESTS_ZH)},
+        lambda rng, level: {"request": rng.choice(v.REQUESTS_ZH)},
         _polite(v.REQUESTS_ZH, "请您{request}。"),
         "{answer}",
     ),
@@ -216,7 +216,7 @@ SENTENCE_LENGTHS = {"en": range(10, 121), "zh": range(4, 61)}
 """Characters of a written sentence that passes."""
 
 
-def _written(lang: str) -> Callable[[Slots], str | None]:
+def _written(lang: str) -> Solve:
     groups, sentences = _ABOUT[lang]
 
     def solve(slots: Slots) -> str | None:
@@ -242,7 +242,7 @@ WRITING = (
         "language",
         "en",
         ("Write a sentence with the word {word}.", "Use the word {word} in a sentence."),
-        lambda rng: {"word": rng.choice(list(v.GROUP_EN))},
+        lambda rng, level: {"word": rng.choice(list(v.GROUP_EN))},
         _written("en"),
         "{answer}",
         _is_sentence("en"),
@@ -253,7 +253,7 @@ WRITING = (
         "language",
         "zh",
         ("用“{word}”造一个句子。", "写一句话，里面要有“{word}”。"),
-        lambda rng: {"word": rng.choice(list(v.GROUP_ZH))},
+        lambda rng, level: {"word": rng.choice(list(v.GROUP_ZH))},
         _written("zh"),
         "{answer}",
         _is_sentence("zh"),

@@ -1,24 +1,27 @@
 """Instruction tasks of a small world, in English and Chinese, whose answers a program can check.
 
-    generate(start, stop, seed)   rows of messages (user, assistant), task, domain, lang
+    generate(start, stop, seed)   rows of messages, task, domain, lang, and the truth columns below
 
-Row i is decided by (VERSION, seed, i) alone, so any slice of the rows can be made anywhere. See
-`raysft.world.check` for the truth of an instruction and of an answer.
+Row i is decided by (VERSION, seed, i) alone, so any slice of the rows can be made anywhere. One row in
+ten is a conversation of two turns (`raysft.world.turns`). See `raysft.world.check` for the truth of an
+instruction and of an answer.
+
+Truth columns, which no stage is ever given
+    truth_kind         the kind of task and its language: "add.en"
+    truth_difficulty   1 to 3
+    truth_answer       a right answer to the last user turn
+    truth_noise        names of `raysft.world.noise` that this row suffered; none here
+    truth_group        rows of one number are copies of one another; here each has its own
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from raysft.sample import digest64
-from raysft.world import choices, dates, numbers, sentences, words
-from raysft.world.kind import Kind, Slots
-
-VERSION = 1
-LANGUAGES = ("en", "zh")
-KINDS: tuple[Kind, ...] = numbers.KINDS + dates.KINDS + words.KINDS + choices.KINDS + sentences.KINDS
-KINDS_OF = {lang: tuple(kind for kind in KINDS if kind.lang == lang) for lang in LANGUAGES}
+from raysft.world.draw import LANGUAGES, VERSION, Task, draw, row_rng
+from raysft.world.turns import TWO_TURNS_SHARE, follow_up
 
 
 def version() -> str:
@@ -28,31 +31,31 @@ def version() -> str:
 
 def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     """Rows start … stop-1 of the endless list that `seed` names."""
-    return [_row(seed, i) for i in range(start, stop)]
+    return [make_row(i, row_rng("tasks", seed, i)) for i in range(start, stop)]
 
 
-def _row(seed: int, i: int) -> dict[str, Any]:
-    rng = row_rng("tasks", seed, i)
-    kind, _, instruction, answer = draw(rng, rng.choice(LANGUAGES))
-    return row(kind, instruction, answer)
+def make_row(i: int, rng: Random, *, held_out: bool = False) -> dict[str, Any]:
+    """The row that this source of chance gives, as number i of its list."""
+    task = draw(rng, rng.choice(LANGUAGES), held_out=held_out)
+    contents = [task.instruction, task.answer]
+    if rng.random() < TWO_TURNS_SHARE:
+        contents += follow_up(task, rng, held_out=held_out)
+    return row(task, contents, i)
 
 
-def row_rng(name: str, seed: int, i: int) -> Random:
-    """The source of all chance of row i of the list `name`."""
-    return Random(digest64("world", VERSION, name, seed, i))
-
-
-def draw(rng: Random, lang: str, kind: Kind | None = None) -> tuple[Kind, Slots, str, str]:
-    """A kind (the given one, or any of the language), its slots, an instruction and the answer."""
-    kind = kind or rng.choice(KINDS_OF[lang])
-    slots = kind.sample(rng)
-    answer = kind.solve(slots)
-    if answer is None:
-        raise ValueError(f"kind {kind.name}.{kind.lang} drew slots that it cannot solve: {slots}")
-    return kind, slots, kind.instruction(slots, rng.randrange(len(kind.phrasings))), answer
-
-
-def row(kind: Kind, instruction: str, answer: str) -> dict[str, Any]:
-    """A row of the columns that `generate` gives."""
-    messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "task": kind.task, "domain": kind.domain, "lang": kind.lang}
+def row(task: Task, contents: Sequence[str], group: int) -> dict[str, Any]:
+    """A row of the columns that `generate` gives; user and assistant take turns in `contents`."""
+    messages = [
+        {"role": "assistant" if at % 2 else "user", "content": content} for at, content in enumerate(contents)
+    ]
+    return {
+        "messages": messages,
+        "task": task.kind.task,
+        "domain": task.kind.domain,
+        "lang": task.kind.lang,
+        "truth_kind": f"{task.kind.name}.{task.kind.lang}",
+        "truth_difficulty": task.level,
+        "truth_answer": contents[-1],
+        "truth_noise": [],
+        "truth_group": group,
+    }

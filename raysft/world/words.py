@@ -28,7 +28,7 @@ def _spelling(
         "language",
         lang,
         phrasings,
-        lambda rng: {"word": rng.choice(words)},
+        lambda rng, level: {"word": rng.choice(words)},
         lambda slots: change(slots["word"]) if slots["word"] in known else None,
         sentence,
         is_exact=is_exact,
