@@ -16,7 +16,7 @@ from typing import Any
 
 from raysft.algorithms.words import cjk_count
 from raysft.sample import answer_of
-from raysft.world.draw import KINDS_OF
+from raysft.world.draw import KINDS_OF, Task
 from raysft.world.evolution import FORMS, Truth
 from raysft.world.frames import unframed
 from raysft.world.kind import read
@@ -51,6 +51,11 @@ def _evolved(instruction: str, lang: str, depth: int) -> Truth | None:
         if answer is not None:
             return Truth(answer, answer, inner.kind, inner.slots, is_evolved=True)
     return None
+
+
+def known_truth(task: Task) -> Truth:
+    """The truth of a task that was drawn, without reading it."""
+    return Truth(task.answer, task.sentence, task.kind, task.slots)
 
 
 def truth_of(messages: Sequence[Mapping[str, str]]) -> Truth | None:

@@ -52,6 +52,10 @@ class Truth:
 Follow = Callable[[Truth, Slots], str | None]
 
 
+def _no_slots(rng: Random, level: int) -> Slots:
+    return {}
+
+
 @dataclass(frozen=True)
 class Form:
     """`solve` gives None for a task that it cannot follow; `sample` draws the form's own slots; `suits`
@@ -61,8 +65,8 @@ class Form:
     lang: str
     form: str
     solve: Follow
-    sample: Sample = lambda rng, level: {}
-    suits: frozenset[str] = ANY
+    suits: frozenset[str]
+    sample: Sample = _no_slots
 
     def wrap(self, instruction: str, slots: Slots, rng: Random) -> str:
         return fill(self.form, {**slots, TASK_SLOT: instruction}, rng)
@@ -123,6 +127,37 @@ def _table(lang: str) -> Sample:
     return sample
 
 
+def _three_words(lang: str) -> Sample:
+    words = {"en": tuple(v.TO_CHINESE), "zh": tuple(v.TO_ENGLISH)}[lang]
+    return lambda rng, level: dict(zip(("first", "second", "third"), rng.sample(words, 3), strict=True))
+
+
+def _named(lang: str, slot: str, between: str) -> Follow:
+    words = {"en": v.TO_CHINESE, "zh": v.TO_ENGLISH}[lang]
+
+    def solve(truth: Truth, slots: Slots) -> str | None:
+        if any(slots[name] not in words for name in ("first", "second", "third")):
+            return None
+        return f"{slots[slot]}{between}{truth.answer}"
+
+    return solve
+
+
+def _translated(lang: str, between: str) -> Follow:
+    words = {"en": v.TO_CHINESE, "zh": v.TO_ENGLISH}[lang]
+
+    def solve(truth: Truth, slots: Slots) -> str | None:
+        word = words.get(slots["word"])
+        return word and f"{truth.answer}{between}{word}"
+
+    return solve
+
+
+def _a_word(lang: str) -> Sample:
+    words = {"en": tuple(v.TO_CHINESE), "zh": tuple(v.TO_ENGLISH)}[lang]
+    return lambda rng, level: {"word": rng.choice(words)}
+
+
 def _small_number(rng: Random, level: int) -> Slots:
     return {"n": str(rng.randint(1, 5))}
 
@@ -131,90 +166,151 @@ def _small_sum(rng: Random, level: int) -> Slots:
     return {"a": str(rng.randint(1, 9)), "b": str(rng.randint(1, 9))}
 
 
-FORMS = (
-    Form("constraints", "en", "{task} Answer in a full sentence.", lambda t, s: t.sentence, suits=SHORT),
-    Form("constraints", "en", "{task} Put the answer in quotation marks.", lambda t, s: f'"{t.answer}"'),
-    Form("constraints", "en", "{task} Write the answer twice.", lambda t, s: f"{t.answer} {t.answer}"),
-    Form("constraints", "en", "{task} Begin with the word Answer.", lambda t, s: f"Answer: {t.answer}"),
-    Form("constraints", "zh", "{task}请用一句完整的话回答。", lambda t, s: t.sentence, suits=SHORT),
-    Form("constraints", "zh", "{task}请把答案放在引号里。", lambda t, s: f"“{t.answer}”"),
-    Form("constraints", "zh", "{task}请把答案写两遍。", lambda t, s: f"{t.answer} {t.answer}"),
-    Form("constraints", "zh", "{task}回答要以“答案”开头。", lambda t, s: f"答案：{t.answer}"),
-    Form(
+def _answer(form: str) -> Follow:
+    return lambda truth, slots: form.format(answer=truth.answer, sentence=truth.sentence)
+
+
+_EN = (
+    (
+        "constraints",
+        "{task} [Answer|Reply|Respond] in a [full|complete] sentence.",
+        _answer("{sentence}"),
+        SHORT,
+    ),
+    ("constraints", "{task} [Put|Write|Give] the answer in quotation marks.", _answer('"{answer}"'), ANY),
+    (
+        "constraints",
+        "{task} [Write|Say|Give] the answer [twice|two times].",
+        _answer("{answer} {answer}"),
+        ANY,
+    ),
+    (
+        "constraints",
+        "{task} [Begin|Start] [the answer|your reply] with the word Answer.",
+        _answer("Answer: {answer}"),
+        ANY,
+    ),
+    ("constraints", "{task} [End|Finish|Close] with the word Done.", _answer("{answer} Done"), ANY),
+    ("constraints", "{task} The [answer|result] must [stand|be] in brackets.", _answer("({answer})"), ANY),
+    (
         "deepen",
-        "en",
-        "{task} Also say whether the number is even or odd.",
+        "{task} Also [say|tell me] whether the [number|result] is even or odd.",
         _parity(("even", "odd"), ", "),
-        suits=NUMBERS,
-    ),
-    Form(
-        "deepen", "zh", "{task}再说出这个数是单数还是双数。", _parity(("双数", "单数"), "，"), suits=NUMBERS
-    ),
-    Form(
-        "deepen", "en", "{task} Also give the first letter of the answer.", _first_letter(", "), suits=WORDS
-    ),
-    Form("deepen", "zh", "{task}再说出答案的第一个字。", _first_letter("，"), suits=WORDS),
-    Form(
-        "deepen",
-        "en",
-        "{task} Also write a sentence with the word {word}.",
-        _and_sentence("en", " "),
-        KIND_OF["sentence_with", "en"].sample,
-    ),
-    Form(
-        "deepen",
-        "zh",
-        "{task}再用“{word}”造一个句子。",
-        _and_sentence("zh", " "),
-        KIND_OF["sentence_with", "zh"].sample,
-    ),
-    Form(
-        "concretise",
-        "en",
-        "{name} is at {place} and gets this task: {task}",
-        lambda t, s: t.answer,
-        _asker("en"),
-    ),
-    Form("concretise", "zh", "{name}在{place}遇到一道题：{task}", lambda t, s: t.answer, _asker("zh")),
-    Form(
-        "reasoning",
-        "en",
-        "{task} Then add {n} to the result. What do you get?",
-        _plus,
-        _small_number,
         NUMBERS,
     ),
-    Form("reasoning", "zh", "{task}再给结果加上{n}，得多少？", _plus, _small_number, NUMBERS),
-    Form(
-        "reasoning",
-        "en",
-        "{task} Explain first, then write the answer on its own.",
-        lambda t, s: f"{t.sentence} {t.answer}",
-        suits=SHORT,
+    ("deepen", "{task} Also [give|name|write] the first letter of the answer.", _first_letter(", "), WORDS),
+    (
+        "deepen",
+        "{task} Also write a sentence with the word {word}.",
+        _and_sentence("en", " "),
+        ANY,
+        KIND_OF["sentence_with", "en"].sample,
     ),
-    Form(
-        "reasoning",
-        "zh",
-        "{task}先说明理由，再单独写出答案。",
-        lambda t, s: f"{t.sentence}{t.answer}",
-        suits=SHORT,
+    (
+        "deepen",
+        "{task} [After that|Besides|Also], give the Chinese word for {word}.",
+        _translated("en", ", "),
+        ANY,
+        _a_word("en"),
     ),
-    Form("reasoning", "en", "First work out {a} + {b}, then do this: {task}", _sum_first(", "), _small_sum),
-    Form("reasoning", "zh", "先算{a}+{b}，再做这道题：{task}", _sum_first("，"), _small_sum),
-    Form(
+    (
+        "concretise",
+        "{name} is at {place} and [gets|has|finds] this task: {task}",
+        _answer("{answer}"),
+        ANY,
+        _asker("en"),
+    ),
+    (
+        "concretise",
+        "At {place}, {name} [must|has to|wants to] [answer|solve] this: {task}",
+        _answer("{answer}"),
+        ANY,
+        _asker("en"),
+    ),
+    ("reasoning", "{task} Then add {n} to the result. What do you get?", _plus, NUMBERS, _small_number),
+    (
+        "reasoning",
+        "{task} [Explain first|First explain], then write the answer on its own.",
+        _answer("{sentence} {answer}"),
+        SHORT,
+    ),
+    (
+        "reasoning",
+        "First [work out|calculate] {a} + {b}, then [do this|answer this]: {task}",
+        _sum_first(", "),
+        ANY,
+        _small_sum,
+    ),
+    (
         "complicate_input",
-        "en",
-        "{task} Also read the table and say who has more: {name} = {a}, {other} = {b}.",
+        "{task} Also [read|look at] the table and say who has more: {name} = {a}, {other} = {b}.",
         _who_has_more(", "),
+        ANY,
         _table("en"),
     ),
-    Form(
+    (
         "complicate_input",
-        "zh",
+        "Here is a list: {first}, {second}, {third}. Name its first word, then [do this|answer this]: {task}",
+        _named("en", "first", ", "),
+        ANY,
+        _three_words("en"),
+    ),
+    (
+        "complicate_input",
+        "Here is a list: {first}, {second}, {third}. Name its last word, then [do this|answer this]: {task}",
+        _named("en", "third", ", "),
+        ANY,
+        _three_words("en"),
+    ),
+)
+_ZH = (
+    ("constraints", "{task}请用一句完整的话[回答|作答]。", _answer("{sentence}"), SHORT),
+    ("constraints", "{task}[请|要]把答案放在引号里。", _answer("“{answer}”"), ANY),
+    ("constraints", "{task}[请|要]把答案[写|说]两遍。", _answer("{answer} {answer}"), ANY),
+    ("constraints", "{task}[回答|答案]要以“答案”开头。", _answer("答案：{answer}"), ANY),
+    ("constraints", "{task}[最后|结尾]写上“完毕”。", _answer("{answer} 完毕"), ANY),
+    ("constraints", "{task}[答案|结果]要[放|写]在括号里。", _answer("（{answer}）"), ANY),
+    ("deepen", "{task}再[说出|说说]这个数是单数还是双数。", _parity(("双数", "单数"), "，"), NUMBERS),
+    ("deepen", "{task}再[说出|写出]答案的第一个字。", _first_letter("，"), WORDS),
+    (
+        "deepen",
+        "{task}再用“{word}”造一个句子。",
+        _and_sentence("zh", " "),
+        ANY,
+        KIND_OF["sentence_with", "zh"].sample,
+    ),
+    ("deepen", "{task}[另外|再]把“{word}”译成英语。", _translated("zh", "，"), ANY, _a_word("zh")),
+    ("concretise", "{name}在{place}[遇到|碰到|看到]一道题：{task}", _answer("{answer}"), ANY, _asker("zh")),
+    ("concretise", "在{place}，{name}[要|得|想]回答这个问题：{task}", _answer("{answer}"), ANY, _asker("zh")),
+    ("reasoning", "{task}再给结果加上{n}，得多少？", _plus, NUMBERS, _small_number),
+    ("reasoning", "{task}先[说明|写出]理由，再单独写出答案。", _answer("{sentence}{answer}"), SHORT),
+    ("reasoning", "先[算|计算]{a}+{b}，再[做|回答]这道题：{task}", _sum_first("，"), ANY, _small_sum),
+    (
+        "complicate_input",
         "{task}再看表格，说出谁的更多：{name} = {a}，{other} = {b}。",
         _who_has_more("，"),
+        ANY,
         _table("zh"),
     ),
+    (
+        "complicate_input",
+        "给你一些词：{first}、{second}、{third}。先说第一个词，再[做|回答]这道题：{task}",
+        _named("zh", "first", "，"),
+        ANY,
+        _three_words("zh"),
+    ),
+    (
+        "complicate_input",
+        "给你一些词：{first}、{second}、{third}。先说最后一个词，再[做|回答]这道题：{task}",
+        _named("zh", "third", "，"),
+        ANY,
+        _three_words("zh"),
+    ),
+)
+FORMS = tuple(
+    Form(operation, lang, form, solve, suits, *sample)
+    for lang, rows in (("en", _EN), ("zh", _ZH))
+    for operation, form, solve, suits, *sample in rows
 )
 FORMS_OF = {
     (operation, lang): tuple(f for f in FORMS if (f.operation, f.lang) == (operation, lang))

@@ -34,9 +34,9 @@ def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     return [make_row(i, row_rng("tasks", seed, i)) for i in range(start, stop)]
 
 
-def make_row(i: int, rng: Random, *, held_out: bool = False) -> dict[str, Any]:
+def make_row(i: int, rng: Random, *, lang: str | None = None, held_out: bool = False) -> dict[str, Any]:
     """The row that this source of chance gives, as number i of its list."""
-    task = draw(rng, rng.choice(LANGUAGES), held_out=held_out)
+    task = draw(rng, lang or rng.choice(LANGUAGES), held_out=held_out)
     contents = [task.instruction, task.answer]
     if rng.random() < TWO_TURNS_SHARE:
         contents += follow_up(task, rng, held_out=held_out)

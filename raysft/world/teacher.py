@@ -1,12 +1,13 @@
 """Conversations that teach a small model to follow this project's own prompts inside the world.
 
-    generate(start, stop, seed)   rows as `raysft.world.tasks.generate` gives them
+    generate(start, stop, seed)   rows as `raysft.world.tasks.generate` gives them, without truth columns
 
 Row i is one of, by `MIX`
-    plain           a task of the world and its answer
+    plain           a task of the world and its answer; some in two turns
     evolved         an evolved task (`raysft.world.evolution`) and its answer
     self_instruct   the prompt of `augment.self_instruct` and the numbered list of new tasks it asks for
     evolve          the prompt of `augment.evolve` for one operation and the rewritten task
+    judge           the prompt `judge_answer` about a right or a wrong answer, and yes or no
 
 The prompts are those of `raysft.augment.prompts`, word for word, so an edited prompt is taught as edited.
 This is the one place where two families of stages meet: world imports augment.prompts, and augment
@@ -22,21 +23,23 @@ from raysft.augment.prompts import names, prompt_hash, render
 from raysft.sample import digest
 from raysft.world import tasks
 from raysft.world import vocabulary as v
-from raysft.world.check import truth
+from raysft.world.check import known_truth, truth
+from raysft.world.draw import KINDS_OF, LANGUAGES, draw, row_rng
 from raysft.world.evolution import OPERATIONS, Truth, evolve
 from raysft.world.kind import Kind
-from raysft.world.tasks import KINDS_OF, LANGUAGES, draw, row, row_rng
+from raysft.world.wrong import wrong_answer
 
-VERSION = 1
-MIX = {"plain": 0.45, "evolved": 0.15, "self_instruct": 0.15, "evolve": 0.25}
-EXAMPLES = range(2, 9)
-"""Examples of a self-instruct prompt; `augment.self_instruct` shows 8, and fewer of a small pool."""
-ASKED = range(2, 8)
-"""New tasks that it asks for; 7 there."""
+VERSION = 2
+MIX = {"plain": 0.66, "evolved": 0.13, "self_instruct": 0.05, "evolve": 0.11, "judge": 0.05}
+LIST_SIZES = ((8, 7), (8, 7), (8, 7), (2, 4), (3, 5), (4, 3), (5, 7), (6, 2), (7, 6))
+"""(examples of a self-instruct prompt, new tasks that it asks for); the stage's defaults are 8 and 7, and
+it shows fewer of a small pool."""
 FOREIGN_SHARE = 0.2
 """Examples and tasks to rewrite that are not of the world, as seed tasks are not; none is ever answered."""
 TWICE_SHARE = 0.15
 """Tasks to rewrite that were rewritten once before, as in the second step of `augment.evolve`."""
+VERDICTS = {"en": ("yes", "no"), "zh": ("对", "不对")}
+"""What a judge says of a right and of a wrong answer."""
 
 FOREIGN = {
     "en": (
@@ -65,7 +68,7 @@ FOREIGN = {
 def version() -> str:
     """What decides `generate` beside its arguments: this module, the world's tasks and all prompts."""
     prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
-    return f"{VERSION}-{tasks.VERSION}-{digest(*prompts)[:12]}"
+    return f"{VERSION}-{tasks.version()}-{digest(*prompts)[:12]}"
 
 
 def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
@@ -75,30 +78,29 @@ def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
 
 def _teacher_row(seed: int, i: int) -> dict[str, Any]:
     rng = row_rng(f"teacher {VERSION}", seed, i)
-    lang = rng.choice(LANGUAGES)
     (what,) = rng.choices(list(MIX), list(MIX.values()))
-    return _MAKERS[what](lang, rng)
+    return _MAKERS[what](rng.choice(LANGUAGES), rng)
 
 
 def _plain(lang: str, rng: Random) -> dict[str, Any]:
-    kind, _, instruction, answer = draw(rng, lang)
-    return row(kind, instruction, answer)
+    made = tasks.make_row(0, rng, lang=lang)
+    return {name: made[name] for name in ("messages", "task", "domain", "lang")}
 
 
 def _evolved(lang: str, rng: Random) -> dict[str, Any]:
     known, instruction = _known_task(lang, rng)
     evolved = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)
     right = _truth(evolved)
-    return row(right.kind, evolved, right.answer)
+    return _conversation(right.kind.task, right.kind.domain, lang, evolved, right.answer)
 
 
 def _self_instruct(lang: str, rng: Random) -> dict[str, Any]:
     """The new tasks are of kinds that differ from one another and, as far as there are enough kinds,
     from those of the examples."""
-    shown, asked = rng.choice(EXAMPLES), rng.choice(ASKED)
+    shown, asked = rng.choice(LIST_SIZES)
     kinds = rng.sample(KINDS_OF[lang], shown + asked)
     examples = [_example(kind, lang, rng) for kind in kinds[:shown]]
-    new = [draw(rng, lang, kind)[2] for kind in kinds[shown:]]
+    new = [draw(rng, lang, kind).instruction for kind in kinds[shown:]]
     prompt = render("self_instruct", lang, examples=examples, count=asked)
     answer = "\n".join(f"{number}. {text}" for number, text in enumerate(new, shown + 1))
     return _prompted("self_instruct", lang, prompt, answer)
@@ -115,9 +117,17 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
     return _prompted(f"evolve_{operation}", lang, prompt, evolve(operation, lang, instruction, known, rng))
 
 
+def _judge(lang: str, rng: Random) -> dict[str, Any]:
+    task = draw(rng, lang)
+    is_right = rng.random() < 0.5
+    answer = task.answer if is_right else wrong_answer(task, rng)
+    prompt = render("judge_answer", lang, instruction=task.instruction, answer=answer)
+    return _prompted("judge_answer", lang, prompt, VERDICTS[lang][0 if is_right else 1])
+
+
 def _known_task(lang: str, rng: Random) -> tuple[Truth, str]:
-    kind, slots, instruction, answer = draw(rng, lang)
-    known = Truth(answer, kind.full_sentence(slots), kind, slots)
+    task = draw(rng, lang)
+    known, instruction = known_truth(task), task.instruction
     if rng.random() < TWICE_SHARE:
         instruction = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)
         known = _truth(instruction)
@@ -132,7 +142,7 @@ def _truth(instruction: str) -> Truth:
 
 
 def _example(kind: Kind, lang: str, rng: Random) -> str:
-    return _foreign(lang, rng) if rng.random() < FOREIGN_SHARE else draw(rng, lang, kind)[2]
+    return _foreign(lang, rng) if rng.random() < FOREIGN_SHARE else draw(rng, lang, kind).instruction
 
 
 def _foreign(lang: str, rng: Random) -> str:
@@ -150,8 +160,18 @@ def _foreign(lang: str, rng: Random) -> str:
 
 
 def _prompted(task: str, lang: str, prompt: str, answer: str) -> dict[str, Any]:
+    return _conversation(task, "prompts", lang, prompt, answer)
+
+
+def _conversation(task: str, domain: str, lang: str, prompt: str, answer: str) -> dict[str, Any]:
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "task": task, "domain": "prompts", "lang": lang}
+    return {"messages": messages, "task": task, "domain": domain, "lang": lang}
 
 
-_MAKERS = {"plain": _plain, "evolved": _evolved, "self_instruct": _self_instruct, "evolve": _evolve}
+_MAKERS = {
+    "plain": _plain,
+    "evolved": _evolved,
+    "self_instruct": _self_instruct,
+    "evolve": _evolve,
+    "judge": _judge,
+}
