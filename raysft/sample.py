@@ -14,6 +14,9 @@ Columns of `SCHEMA`
     quarantine    why the row could not be processed at all (null for all others)
 
 Scores are further columns. A row is *live* while both `drop_rule` and `quarantine` are null.
+
+*Truth columns*, named `truth_…`, are what a made-up source knows of its rows. They stand in the acquired
+shards for `raysft evaluate-curation` alone: no stage is given them, nor is what is made of a stage's rows.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+TRUTH_PREFIX = "truth_"
 ROLES = ("system", "user", "assistant", "tool")
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMA = pa.schema(
@@ -172,6 +176,11 @@ def set_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -
     """The table with column `name` replaced, or appended if it is new."""
     index = table.schema.get_field_index(name)
     return table.append_column(name, values) if index < 0 else table.set_column(index, name, values)
+
+
+def without_truth(table: pa.Table) -> pa.Table:
+    """The table without its truth columns: what a stage may see."""
+    return table.select([name for name in table.column_names if not name.startswith(TRUTH_PREFIX)])
 
 
 def append_rows(table: pa.Table, made: pa.Table) -> pa.Table:

@@ -8,9 +8,9 @@ A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family
     STEPS     a tuple of the step kinds below, run in order
 
 Functions get `(table, config, context)`. Tables hold live rows only: rows that were dropped or
-quarantined earlier never reach a stage function. A function must accept an empty table and then still
-return its columns, typed. `run_local` below is the reference executor; `raysft.runtime` interprets the
-same steps on Ray, and a parity test compares the two for every stage.
+quarantined earlier never reach a stage function, and truth columns (raysft/sample.py) none. A function must
+accept an empty table and then still return its columns, typed. `run_local` below is the reference executor;
+`raysft.runtime` interprets the same steps on Ray, and a parity test compares the two for every stage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column
+from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column, without_truth
 
 FAMILIES = ("augment", "curate")
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
@@ -348,6 +348,7 @@ def run_local(
     A stage that writes rows starts from the live ones: those dropped earlier stay in its parent's shards.
     """
     module = load(stage)
+    table = without_truth(table)
     context = Context(stage, fingerprint, seed, round)
     narrow: pa.Table | None = None
     if module.WRITES == "rows":

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "raysft").rglob("*.py"))
 STAGE_FAMILIES = {"acquire", "augment", "curate", "train", "world", "report"}
 CONTRACTS = {"sample", "stage"}
+BLIND_TO_TRUTH = {"algorithms", "augment", "curate", "engines", "train"}
 ENGINE_LIBRARIES = {"vllm", "faiss", "sentence_transformers", "openai"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core", "shared"}
 MAX_FILE_LINES = 450  # the house's "about 400"
@@ -92,6 +93,15 @@ def test_init_of_a_package_has_no_logic(package: Path) -> None:
             s for s in rest if not (isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "__version__")
         ]
     assert rest == []
+
+
+@pytest.mark.parametrize("part", sorted(BLIND_TO_TRUTH))
+def test_parts_that_work_on_samples_never_mention_truth_columns(part: str) -> None:
+    """The runtime withholds them; so nobody may even try."""
+    sources = [path for path in SOURCES if part_of(path) == part]
+    assert len(sources) > 1
+    text = re.compile(r"truth_|TRUTH_PREFIX", re.IGNORECASE)
+    assert [str(p.relative_to(ROOT)) for p in sources if text.search(p.read_text(encoding="utf-8"))] == []
 
 
 def test_names_of_modules_say_what_is_inside() -> None:

@@ -1,4 +1,4 @@
-"""Sources of a recipe → units of work → samples.
+"""Sources of a recipe → units of work → samples, and the truth columns of made-up rows.
 
 A *unit* is a file, or a row range of one or of the procedural world. Ids of its rows are
 `acquired_id(unit.content, row)`: they stay when a file moves. A row that gives several samples (a seed
@@ -29,12 +29,24 @@ from pydantic import Discriminator, Field, Tag
 from raysft.acquire import formats
 from raysft.acquire.language import guess_language
 from raysft.acquire.readers import ALLOWED_ENDINGS, BadRow, Record, bad_row, kind_of, records
-from raysft.sample import SCHEMA, acquired_id, digest, samples
+from raysft.sample import SCHEMA, TRUTH_PREFIX, acquired_id, digest, samples
 from raysft.stage import StrictModel
 
 DETECTION_ROWS = 100
 ROWS_PER_TABLE = 5_000
 UNKNOWN_FORMAT = "unknown"
+TRUTH = pa.schema(
+    [
+        ("truth_kind", pa.string()),
+        ("truth_difficulty", pa.int32()),
+        ("truth_answer", pa.string()),
+        ("truth_noise", pa.list_(pa.string())),
+        ("truth_group", pa.int64()),
+    ]
+)
+"""Columns of a world's acquired rows beyond `SCHEMA`, null where its generator does not tell them:
+the kind of task, its difficulty from 1 to 3, a right answer, names of `raysft.world.noise` that the row
+suffered, and the number of the row that it is a copy of, its own if of none."""
 
 
 class FileSource(StrictModel):
@@ -56,7 +68,9 @@ class WorldSource(StrictModel):
     """Rows that `raysft.world` makes up: tasks with their answers, or what teaches a model our prompts."""
 
     kind: Literal["world"]
-    set: Literal["tasks", "teacher"] = Field("tasks", description="raysft.world.tasks, or .teacher")
+    set: Literal["tasks", "held_out", "teacher"] = Field(
+        "tasks", description="the module of raysft.world that makes the rows"
+    )
     rows: int = Field(ge=1, description="how many tasks")
     seed: int = Field(description="which world")
     rows_per_unit: int = Field(2000, ge=1, description="rows of a unit; ids depend on it")
@@ -268,10 +282,14 @@ def _world_units(source: WorldSource) -> list[Unit]:
 
 def _read_world(source: WorldSource, unit: Unit) -> Acquired:
     start, stop = unit.start or 0, unit.stop or source.rows
-    rows = []
+    rows, truths = [], []
     for at, made in enumerate(_world(source).generate(start, stop, source.seed), start):
         text = "\n".join(m["content"] for m in made["messages"])
-        row = {"lang": guess_language(text), **made}
-        rows.append({**row, "id": acquired_id(unit.content, at), "source": _origin(unit, at, None)})
+        told = {name: value for name, value in made.items() if not name.startswith(TRUTH_PREFIX)}
+        own = {"id": acquired_id(unit.content, at), "source": _origin(unit, at, None)}
+        rows.append({"lang": guess_language(text), **told, **own})
+        truths.append(made)
     table = samples(rows) if rows else SCHEMA.empty_table()
+    for field in TRUTH:
+        table = table.append_column(field, pa.array([t.get(field.name) for t in truths], field.type))
     return Acquired(table, [], "world")

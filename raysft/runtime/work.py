@@ -27,7 +27,7 @@ from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
-from raysft.sample import SCHEMA, digest, live_mask, set_column
+from raysft.sample import SCHEMA, digest, live_mask, set_column, without_truth
 from raysft.stage import MARKS, Context, Fitted, Map, RowsLost, apply_map, count, join_decisions, merge_fitted
 
 DECISIONS = "_decisions.parquet"
@@ -86,6 +86,8 @@ class Job:
 def read_rows(storage: Storage, shard: WorkShard, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a work shard with all sidecars laid over; of `columns`, `id` and the marks if given.
 
+    Every stage, the curated set and training get their rows here, so truth columns are left out here.
+
     Raises:
         RowsLost: a sidecar does not have the base's ids.
     """
@@ -101,7 +103,7 @@ def read_rows(storage: Storage, shard: WorkShard, columns: Sequence[str] | None 
         if done != len(table):
             raise RowsLost(f"{shard.unit}: sidecars hold {done} rows of {len(table)}")
         table = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
-    return table
+    return without_truth(table)
 
 
 def overlay(table: pa.Table, layer: pa.Table) -> pa.Table:

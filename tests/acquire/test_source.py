@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from raysft.acquire.source import Acquired, FileSource, Source, Unit, WorldSource, expand, read
+from raysft.acquire.source import TRUTH, Acquired, FileSource, Source, Unit, WorldSource, expand, read
 from raysft.sample import SCHEMA, acquired_id, content_hash, digest
 from raysft.stage import StrictModel
 
@@ -356,3 +356,28 @@ def test_world_is_cut_into_row_ranges_and_each_is_generated() -> None:
     assert [r["source"]["row"] for r in rows] == [0, 1, 2, 3, 4]
     assert len({r["id"] for r in rows}) == 5
     assert {a.format for a in got} == {"world"}
+
+
+def test_world_row_has_its_truth_in_columns_beyond_a_samples() -> None:
+    source = WorldSource(kind="world", rows=40, seed=3)
+    (unit,) = expand(source)
+    table = read(source, unit).table
+    assert table.column_names == [*SCHEMA.names, *TRUTH.names]
+    assert pa.schema([table.schema.field(name) for name in TRUTH.names]) == TRUTH
+    assert table["truth_group"].to_pylist() == list(range(40))
+    assert table["truth_noise"].to_pylist() == [[]] * 40
+    answers = [row["messages"][-1]["content"] for row in table.to_pylist()]
+    assert table["truth_answer"].to_pylist() == answers
+
+
+@pytest.mark.usefixtures("counting_world")
+def test_world_row_of_a_generator_without_truth_has_null_there() -> None:
+    source = WorldSource(kind="world", rows=3, seed=3)
+    (unit,) = expand(source)
+    table = read(source, unit).table
+    assert table.select(TRUTH.names).to_pylist() == [dict.fromkeys(TRUTH.names)] * 3
+
+
+def test_file_rows_have_no_truth_columns_whatever_the_file_holds(tmp_path: Path) -> None:
+    got = acquired(write(tmp_path / "a.jsonl", [{**GOOD[0], "truth_noise": ["refusal"]}]))
+    assert got.table.column_names == SCHEMA.names
