@@ -34,6 +34,11 @@ ANIMALS: Pairs = (
     ("lion", "狮子"),
     ("elephant", "大象"),
     ("whale", "鲸鱼"),
+    ("hen", "母鸡"),
+    ("wolf", "狼"),
+    ("bear", "熊"),
+    ("tiger", "老虎"),
+    ("monkey", "猴子"),
 )
 FRUITS: Pairs = (
     ("apple", "苹果"),
@@ -73,13 +78,44 @@ CLOTHES: Pairs = (
     ("jacket", "夹克"),
     ("sweater", "毛衣"),
 )
+VEHICLES: Pairs = (
+    ("car", "汽车"),
+    ("bus", "公交车"),
+    ("train", "火车"),
+    ("bicycle", "自行车"),
+    ("truck", "卡车"),
+    ("ship", "轮船"),
+    ("plane", "飞机"),
+    ("tram", "电车"),
+)
+VEGETABLES: Pairs = (
+    ("carrot", "胡萝卜"),
+    ("potato", "土豆"),
+    ("onion", "洋葱"),
+    ("cabbage", "白菜"),
+    ("spinach", "菠菜"),
+    ("radish", "萝卜"),
+    ("garlic", "大蒜"),
+    ("pea", "豌豆"),
+)
+INSTRUMENTS: Pairs = (
+    ("piano", "钢琴"),
+    ("guitar", "吉他"),
+    ("drum", "鼓"),
+    ("violin", "小提琴"),
+    ("flute", "笛子"),
+    ("trumpet", "小号"),
+)
 GROUPS: dict[tuple[str, str], Pairs] = {
     ("animal", "动物"): ANIMALS,
     ("fruit", "水果"): FRUITS,
     ("tool", "工具"): TOOLS,
     ("garment", "衣物"): CLOTHES,
+    ("vehicle", "交通工具"): VEHICLES,
+    ("vegetable", "蔬菜"): VEGETABLES,
+    ("instrument", "乐器"): INSTRUMENTS,
 }
-NOUNS: Pairs = ANIMALS + FRUITS + TOOLS + CLOTHES
+NOUNS: Pairs = ANIMALS + FRUITS + TOOLS + CLOTHES + VEHICLES + VEGETABLES + INSTRUMENTS
 TO_CHINESE = dict(NOUNS)
 TO_ENGLISH = {zh: en for en, zh in NOUNS}
 GROUP_EN = {en: group[0] for group, pairs in GROUPS.items() for en, _ in pairs}
@@ -89,8 +125,8 @@ GROUP_ZH = {zh: group[1] for group, pairs in GROUPS.items() for _, zh in pairs}
 SIZE_TIERS = (
     ("ant", "bee"),
     ("mouse", "frog"),
-    ("cat", "rabbit", "duck"),
-    ("sheep", "pig", "goat"),
+    ("cat", "rabbit", "duck", "hen"),
+    ("sheep", "pig", "goat", "wolf"),
     ("horse", "cow"),
     ("elephant",),
     ("whale",),
@@ -119,6 +155,24 @@ CAPITALS = (
     ("Cuba", "Havana", "古巴", "哈瓦那"),
     ("Peru", "Lima", "秘鲁", "利马"),
     ("Poland", "Warsaw", "波兰", "华沙"),
+    ("Sweden", "Stockholm", "瑞典", "斯德哥尔摩"),
+    ("Finland", "Helsinki", "芬兰", "赫尔辛基"),
+    ("Denmark", "Copenhagen", "丹麦", "哥本哈根"),
+    ("Ireland", "Dublin", "爱尔兰", "都柏林"),
+    ("Belgium", "Brussels", "比利时", "布鲁塞尔"),
+    ("Hungary", "Budapest", "匈牙利", "布达佩斯"),
+    ("Turkey", "Ankara", "土耳其", "安卡拉"),
+    ("Iran", "Tehran", "伊朗", "德黑兰"),
+    ("Iraq", "Baghdad", "伊拉克", "巴格达"),
+    ("Nepal", "Kathmandu", "尼泊尔", "加德满都"),
+    ("South Korea", "Seoul", "韩国", "首尔"),
+    ("Laos", "Vientiane", "老挝", "万象"),
+    ("Ghana", "Accra", "加纳", "阿克拉"),
+    ("Morocco", "Rabat", "摩洛哥", "拉巴特"),
+    ("Chile", "Santiago", "智利", "圣地亚哥"),
+    ("Colombia", "Bogota", "哥伦比亚", "波哥大"),
+    ("Australia", "Canberra", "澳大利亚", "堪培拉"),
+    ("Iceland", "Reykjavik", "冰岛", "雷克雅未克"),
 )
 CAPITAL_EN = {country: city for country, city, _, _ in CAPITALS}
 CAPITAL_ZH = {country: city for _, _, country, city in CAPITALS}
@@ -169,12 +223,34 @@ DAYS_ZH = ("星期一", "星期二", "星期三", "星期四", "星期五", "星
 MONTHS_EN = _words("January February March April May June July August September October November December")
 MONTHS_ZH = tuple(f"{n}月" for n in range(1, 13))
 
-NAMES_EN = ("Mia", "Tom", "Ben", "Ana", "Leo", "Eva", "Sam", "Lily", "Max", "Zoe")
-NAMES_ZH = ("小明", "小红", "小刚", "小丽", "小华", "小芳", "小军", "小云")
-FOODS_EN = ("soup", "rice", "bread", "cheese", "noodles", "fish", "cake", "salad")
-FOODS_ZH = ("面条", "米饭", "饺子", "包子", "鱼", "蛋糕", "豆腐", "汤")
-PLACES_EN = ("school", "the market", "the park", "the station", "home", "the shop")
-PLACES_ZH = ("学校", "市场", "公园", "车站", "家里", "商店")
+NAMES_EN = _words(
+    "Mia Tom Ben Ana Leo Eva Sam Lily Max Zoe Nora Jack Emma Paul Ruth Carl Dora Hugo Jane Kate Luke Mark "
+    "Nina Omar Peter Rosa Adam Clara Oscar Vera"
+)
+NAMES_ZH = _words(
+    "小明 小红 小刚 小丽 小华 小芳 小军 小云 小林 小强 小雪 小宇 小月 小东 小燕 小龙 小玲 小杰 小涛 小梅 "
+    "王芳 李雷 张伟 刘洋 陈静 赵磊 周敏 吴刚"
+)
+FOODS_EN = (
+    "soup",
+    "rice",
+    "bread",
+    "cheese",
+    "noodles",
+    "fish",
+    "cake",
+    "salad",
+    "pasta",
+    "beans",
+    "honey",
+    "pizza",
+)
+FOODS_ZH = ("面条", "米饭", "饺子", "包子", "鱼", "蛋糕", "豆腐", "汤", "馒头", "粥", "饼干", "米粉")
+PLACES_EN = (
+    *("school", "the market", "the park", "the station", "home", "the shop", "the library", "the museum"),
+    *("the zoo", "the beach", "the office", "the cinema", "the airport", "the bakery"),
+)
+PLACES_ZH = _words("学校 市场 公园 车站 家里 商店 图书馆 博物馆 动物园 海边 办公室 电影院 机场 医院")
 COUNTED_EN = ("apples", "pears", "books", "balls", "cups", "eggs", "pens", "coins")
 COUNTED_ZH = ("苹果", "梨", "球", "杯子", "鸡蛋", "橘子", "面包", "气球")
 
@@ -237,5 +313,22 @@ PLURALS = _table(
 MEASURES = _table(
     "书 本、鱼 条、马 匹、纸 张、汽车 辆、牛 头、树 棵、花 朵、笔 支、衣服 件、伞 把、鸡 只、灯 盏、"
     "画 幅、桥 座、飞机 架、信 封、鞋 双、井 口、电影 部",
+    "、",
+)
+
+# An animal, the name of its young, and what it says; only those on which all agree.
+YOUNG_EN = _table(
+    "dog puppy,cat kitten,cow calf,horse foal,sheep lamb,pig piglet,duck duckling,hen chick,lion cub,"
+    "frog tadpole,goat kid,deer fawn,kangaroo joey,swan cygnet,goose gosling,eagle eaglet",
+    ",",
+)
+SOUNDS_EN = _table(
+    "dog woof,cat meow,cow moo,sheep baa,duck quack,bee buzz,frog croak,lion roar,mouse squeak,pig oink,"
+    "horse neigh,snake hiss,owl hoot,hen cluck,wolf howl",
+    ",",
+)
+SOUNDS_ZH = _table(
+    "狗 汪汪、猫 喵喵、牛 哞哞、绵羊 咩咩、鸭子 嘎嘎、蜜蜂 嗡嗡、青蛙 呱呱、老鼠 吱吱、公鸡 喔喔、小鸡 叽叽、"
+    "布谷鸟 布谷、蛇 嘶嘶、猪 哼哼",
     "、",
 )
