@@ -204,12 +204,18 @@ _ABOUT_EN = {
     "fruit": "I bought a ripe {word} at the market.",
     "tool": "The {word} is in the shed.",
     "garment": "She put the {word} in the bag.",
+    "vehicle": "The {word} is new and fast.",
+    "vegetable": "We cut a {word} for the soup.",
+    "instrument": "My brother plays the {word}.",
 }
 _ABOUT_ZH = {
     "动物": "我在画里看见了{word}。",
     "水果": "妈妈买了新鲜的{word}。",
     "工具": "爸爸在屋里找{word}。",
     "衣物": "她把{word}放进了包里。",
+    "交通工具": "他看见了{word}。",
+    "蔬菜": "我们用{word}做汤。",
+    "乐器": "哥哥喜欢{word}的声音。",
 }
 _ABOUT = {"en": (v.GROUP_EN, _ABOUT_EN), "zh": (v.GROUP_ZH, _ABOUT_ZH)}
 SENTENCE_LENGTHS = {"en": range(10, 121), "zh": range(4, 61)}
