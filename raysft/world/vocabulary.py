@@ -251,8 +251,11 @@ PLACES_EN = (
     *("the zoo", "the beach", "the office", "the cinema", "the airport", "the bakery"),
 )
 PLACES_ZH = _words("学校 市场 公园 车站 家里 商店 图书馆 博物馆 动物园 海边 办公室 电影院 机场 医院")
-COUNTED_EN = ("apples", "pears", "books", "balls", "cups", "eggs", "pens", "coins")
-COUNTED_ZH = ("苹果", "梨", "球", "杯子", "鸡蛋", "橘子", "面包", "气球")
+COUNTED_EN = _words(
+    "apples pears books balls cups eggs pens coins lemons plates stamps buttons cakes candles shells nuts"
+)
+# All of them are counted with 个.
+COUNTED_ZH = _words("苹果 梨 球 杯子 鸡蛋 橘子 面包 气球 包子 盘子 书包 玩具 桃子 饺子 灯笼 箱子")
 
 # (third person present, past, what follows)
 VERBS_EN = (
@@ -331,4 +334,21 @@ SOUNDS_ZH = _table(
     "狗 汪汪、猫 喵喵、牛 哞哞、绵羊 咩咩、鸭子 嘎嘎、蜜蜂 嗡嗡、青蛙 呱呱、老鼠 吱吱、公鸡 喔喔、小鸡 叽叽、"
     "布谷鸟 布谷、蛇 嘶嘶、猪 哼哼",
     "、",
+)
+EVENTS_EN = _words(
+    "the concert,the meeting,the party,the test,the match,the wedding,the trip,the lesson,the picnic,"
+    "the exam,the race,the sale,the school fair,the dance class,the book club,the birthday,the talk,"
+    "the flea market,the play,the doctor visit",
+    ",",
+)
+EVENTS_ZH = _words(
+    "音乐会 会议 聚会 考试 比赛 婚礼 旅行 讲座 野餐 运动会 展览 家长会 演出 舞会 体检 生日会 晚会 面试 郊游"
+)
+SHOPS_EN = _words(
+    "the bakery,the library,the museum,the bank,the post office,the swimming pool,the bookshop,the pharmacy,"
+    "the zoo,the cafe,the flower shop,the town hall,the cinema,the gym,the supermarket,the toy shop",
+    ",",
+)
+SHOPS_ZH = _words(
+    "面包店 图书馆 博物馆 银行 邮局 游泳馆 书店 药店 动物园 咖啡馆 理发店 花店 电影院 健身房 超市 玩具店"
 )
