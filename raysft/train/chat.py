@@ -98,6 +98,11 @@ def encode(messages: Sequence[Message], tokenizer: Any, context_length: int | No
     return Encoded(input_ids, labels)
 
 
+def prompt_ids(messages: Sequence[Message], tokenizer: Any) -> list[int]:
+    """Tokens of a conversation up to where the assistant begins to write its next turn."""
+    return list(tokenizer(_render(messages, tokenizer, prompt=True), add_special_tokens=False)["input_ids"])
+
+
 def check_tokenizer(tokenizer: Any) -> None:
     """Refuse a tokenizer that `encode` cannot work with.
 

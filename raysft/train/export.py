@@ -60,11 +60,16 @@ def _finish(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(str(folder))
     own = getattr(model, "generation_config", None) or GenerationConfig()
     generation = GenerationConfig.from_dict(own.to_dict())
-    known = generation.eos_token_id
-    stops = [] if known is None else list(known) if isinstance(known, list | tuple) else [known]
-    stops = list(dict.fromkeys([end_of_turn_id(tokenizer), *stops, tokenizer.eos_token_id]))
+    stops = stop_ids(model, tokenizer)
     generation.eos_token_id = stops[0] if len(stops) == 1 else stops
     generation.save_pretrained(str(folder))
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the template's end of a turn first, then the model's and tokenizer's."""
+    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = [] if known is None else list(known) if isinstance(known, list | tuple) else [known]
+    return list(dict.fromkeys([end_of_turn_id(tokenizer), *own, tokenizer.eos_token_id]))
 
 
 def model_card(
