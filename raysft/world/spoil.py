@@ -1,0 +1,319 @@
+"""What each noise of `raysft.world.noise` does to a row: `SPOIL` by its name.
+
+The last turn is spoilt. Whatever makes an answer bad is checked to be refused by `check.is_right`, and
+whatever keeps the meaning is checked to be still right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count, islice
+from random import Random
+
+from raysft.algorithms.words import cjk_count
+from raysft.world import rubbish
+from raysft.world import vocabulary as v
+from raysft.world.check import is_right, truth_of
+from raysft.world.draw import KINDS_OF, Task, draw, is_held_out, reworded
+from raysft.world.edits import edited, edited_answer
+from raysft.world.evolution import KIND_OF, Truth
+from raysft.world.frames import unframed
+from raysft.world.kind import TASK_SLOT, fill, read
+from raysft.world.turns import ANOTHER, QUOTED, SENTENCE, TWICE, another, demanded
+
+LABELLED_TASKS = ("classification", "multiple_choice")
+LABELLED = {
+    lang: tuple(kind for kind in kinds if kind.task in LABELLED_TASKS) for lang, kinds in KINDS_OF.items()
+}
+OTHER = {"en": "zh", "zh": "en"}
+SEPARATORS = (", ", "、", "，")
+TRIES = 50
+"""Attempts at one way of spoiling before the next is used."""
+NEAR_MISS_SHARE = 0.6
+QUOTABLE = {"en": 20, "zh": 6}
+"""Characters of an English and a Chinese answer that may stand untranslated in the other language."""
+_OPTION = re.compile(r"\b([A-F])\. ?([^.。?？,，;；]+?)(?=,? [A-F]\.|[.。?？,，;；]|$)")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """`task` is the first turn's; `contents` go user, assistant, user, … and end with an answer;
+    `right_answer` is right for the last question before anything was spoilt."""
+
+    task: Task
+    contents: tuple[str, ...]
+    right_answer: str
+
+    @property
+    def lang(self) -> str:
+        return self.task.kind.lang
+
+    @property
+    def question(self) -> str:
+        """The last user turn."""
+        return self.contents[-2]
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What is right for the last user turn."""
+        if len(self.contents) == 2:
+            return Truth(self.task.answer, self.task.sentence, self.task.kind, self.task.slots)
+        roles = ("user", "assistant")
+        messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(self.contents)]
+        known = truth_of(messages)
+        if known is None:
+            raise ValueError(f"the world cannot read its own conversation: {self.contents}")
+        return known
+
+    def refuses(self, answer: str) -> bool:
+        return not is_right(answer, self.truth)
+
+    def answered(self, answer: str) -> Conversation:
+        return replace(self, contents=(*self.contents[:-1], answer))
+
+    def asked(self, question: str) -> Conversation:
+        return replace(self, contents=(*self.contents[:-2], question, self.contents[-1]))
+
+    def reasked(self, change: Callable[[str], str]) -> Conversation:
+        """The last question changed; `change` is called until the text is another and not held out."""
+        while True:
+            text = change(self.question)
+            if text != self.question and not is_held_out(another(text, self.lang) or text):
+                return self.asked(text)
+
+
+Spoil = Callable[[Conversation, Random], Conversation]
+
+
+def single_turn(task: Task) -> Conversation:
+    return Conversation(task, (task.instruction, task.answer), task.answer)
+
+
+def exact_copy(clean: Conversation, rng: Random) -> Conversation:
+    return clean
+
+
+def near_duplicate(clean: Conversation, rng: Random) -> Conversation:
+    """One to three small edits of the question, of the answer, or of both."""
+    (where,) = rng.choices(("question", "answer", "both"), (0.5, 0.15, 0.35))
+    spoilt = clean
+    if where != "question":
+        answer = edited_answer(clean.contents[-1], rng)
+        spoilt = clean if clean.refuses(answer) else clean.answered(answer)
+    if where != "answer" or spoilt == clean:
+        kept = tuple(clean.truth.slots.values())
+        edits = rng.randint(1, 3)
+        spoilt = spoilt.reasked(lambda text: edited(text, clean.lang, kept, edits, rng))
+    return spoilt
+
+
+def paraphrase(clean: Conversation, rng: Random) -> Conversation:
+    """The first question in another wording, and so the second where there is one."""
+    spoilt = replace(clean, contents=(_reworded(clean.task, rng), *clean.contents[1:]))
+    if len(clean.contents) == 2:
+        return spoilt
+    return spoilt.reasked(lambda turn: _reworded_turn(turn, clean.lang, rng))
+
+
+def _reworded(task: Task, rng: Random) -> str:
+    """The task in another wording; in another frame alone where no other wording is found."""
+    lang = task.kind.lang
+    texts = (reworded(task.kind, task.slots, rng) for _ in count())
+    allowed = (text for text in texts if text != task.instruction and not is_held_out(text))
+    unchanged = unframed(task.instruction, lang) or task.instruction
+    for text in islice(allowed, TRIES):
+        if (unframed(text, lang) or text) != unchanged:
+            return text
+    return next(allowed)
+
+
+def _reworded_turn(turn: str, lang: str, rng: Random) -> str:
+    """A second turn in any of its wordings."""
+    inner = another(turn, lang)
+    if inner is not None:
+        return fill(rng.choice(ANOTHER[lang]), {TASK_SLOT: inner}, rng)
+    (demand,) = (d[lang] for d in (TWICE, QUOTED, SENTENCE) if any(read(one, turn) == {} for one in d[lang]))
+    return fill(rng.choice(demand), {}, rng)
+
+
+def wrong_answer(clean: Conversation, rng: Random) -> Conversation:
+    """A near miss of the right answer, or the right answer of another task of the same kind."""
+    for _ in range(TRIES):
+        is_near = rng.random() < NEAR_MISS_SHARE
+        answer = (_near_miss(clean, rng) if is_near else "") or _others_answer(clean, rng)
+        if clean.refuses(answer):
+            return clean.answered(answer)
+    return clean.answered(_refused(clean, (draw(rng, clean.lang).answer for _ in range(TRIES))))
+
+
+def _near_miss(clean: Conversation, rng: Random) -> str:
+    """Another option; one number a little off; or two items of the list exchanged; else ""."""
+    answer = clean.right_answer
+    numbers = list(re.finditer(r"\d+", answer))
+    separator = next((one for one in SEPARATORS if one in answer), None)
+    if others := _other_options(clean):
+        return rng.choice(others)
+    if numbers:
+        at = rng.choice(numbers)
+        step = rng.choice((1, 1, 1, 2, 3, 10 if len(at[0]) > 1 else 2)) * rng.choice((1, -1))
+        changed = str(max(0, int(at[0]) + step)).zfill(len(at[0]) if at[0][0] == "0" else 1)
+        return answer[: at.start()] + changed + answer[at.end() :]
+    if separator is None:
+        return ""
+    items = answer.split(separator)
+    first, second = rng.sample(range(len(items)), 2)
+    items[first], items[second] = items[second], items[first]
+    return separator.join(items)
+
+
+def _other_options(clean: Conversation) -> list[str]:
+    """The wrong options of a multiple-choice question; none where the answer is not one of its options."""
+    options = [f"{letter}. {text}" for letter, text in _OPTION.findall(clean.question)]
+    return [one for one in options if clean.refuses(one)] if clean.right_answer in options else []
+
+
+def _others_answer(clean: Conversation, rng: Random) -> str:
+    """What would be right if the question were another one of its kind."""
+    other = draw(rng, clean.lang, clean.truth.kind)
+    if not clean.truth.is_evolved:
+        return other.answer
+    known = demanded(clean.question, Truth(other.answer, other.sentence, other.kind, other.slots))
+    return known.answer if known else other.answer
+
+
+def _refused(clean: Conversation, answers: Iterable[str]) -> str:
+    """The first of the answers that is wrong.
+
+    Raises:
+        ValueError: all are right.
+    """
+    for answer in answers:
+        if clean.refuses(answer):
+            return answer
+    raise ValueError(f"found no wrong answer to {clean.question!r}, of kind {clean.truth.kind.name!r}")
+
+
+def half_answer(clean: Conversation, rng: Random) -> Conversation:
+    """Half of the list, of the words, or of the answer's sentence; it ends between words."""
+    while True:
+        truth = clean.truth
+        for text in (truth.answer, truth.sentence):
+            half = _half(text)
+            if half and clean.refuses(half):
+                return clean.answered(half)
+        clean = single_turn(draw(rng, clean.lang))
+
+
+def _half(text: str) -> str:
+    """The first half of the items, words or Chinese characters of a text; "" where it has one alone."""
+    separator = next((one for one in (*SEPARATORS, " ") if one in text), "")
+    parts = text.split(separator) if separator else list(text)
+    if not separator and text.isascii():
+        return ""
+    return separator.join(parts[: len(parts) // 2])
+
+
+def refusal(clean: Conversation, rng: Random) -> Conversation:
+    return clean.answered(rubbish.refusal(clean.lang, rng))
+
+
+def truncated(clean: Conversation, rng: Random) -> Conversation:
+    """A sentence that leads to the answer, broken off between two letters of a word."""
+    sentence = clean.truth.sentence
+    for _ in range(TRIES):
+        text = rubbish.preface(clean.lang, rng) + sentence if rng.random() < 0.5 else sentence
+        cuts = [at for at in range(len(text) * 2 // 5 + 1, len(text)) if text[at - 1 : at + 1].isalpha()]
+        cut = text[: rng.choice(cuts)] if cuts else ""
+        if cut and clean.refuses(cut):
+            return clean.answered(cut)
+    return clean.answered(rubbish.preface(clean.lang, rng).strip()[:-2])
+
+
+def rambling(clean: Conversation, rng: Random) -> Conversation:
+    return clean.answered(rubbish.rambling(clean.truth.answer, clean.truth.sentence, clean.lang, rng))
+
+
+def wrong_language(clean: Conversation, rng: Random) -> Conversation:
+    """The answer, translated where the vocabulary has it, in a sentence of the other language.
+
+    A long answer without translation gives way to the sentence of a task of the same name there, and a
+    question whose answer is in the other language anyway to another question.
+    """
+    lang = OTHER[clean.lang]
+    while True:
+        right, kind = clean.right_answer, KIND_OF.get((clean.truth.kind.name, lang))
+        answer = translated(right, lang)
+        if answer is None and len(right) > QUOTABLE[clean.lang] and kind is not None:
+            text = draw(rng, lang, kind).sentence + rubbish.told(lang, rng)
+        else:
+            text = rubbish.answered(answer or right, lang, rng)
+        if clean.refuses(text) and not _is_foreign(right, clean.lang):
+            return clean.answered(text)
+        clean = single_turn(draw(rng, clean.lang))
+
+
+def _is_foreign(answer: str, lang: str) -> bool:
+    """Whether an answer is written in the letters of the other language."""
+    has_letters = any(char.isalpha() for char in answer)
+    return has_letters and (cjk_count(answer) > 0) != (lang == "zh")
+
+
+def _dictionary() -> dict[str, dict[str, str]]:
+    pairs = [
+        *v.NOUNS,
+        *v.GROUPS,
+        *zip(v.DAYS_EN, v.DAYS_ZH, strict=True),
+        *zip(v.MONTHS_EN, v.MONTHS_ZH, strict=True),
+        *zip(v.CAPITAL_EN.values(), v.CAPITAL_ZH.values(), strict=True),
+        *zip(v.COLOUR_EN.values(), v.COLOUR_ZH.values(), strict=True),
+        *(("positive", "好评"), ("negative", "差评"), ("yes", "是"), ("no", "不是")),
+    ]
+    return {"zh": dict(pairs), "en": {zh: en for en, zh in pairs}}
+
+
+TRANSLATIONS = _dictionary()
+"""TRANSLATIONS[lang]: words of the other language to words of `lang`."""
+
+
+def translated(answer: str, lang: str) -> str | None:
+    """The answer's number, word or list in `lang`, or None where a word of it is not in the vocabulary."""
+    separator = next((one for one in SEPARATORS if one in answer), "\n")
+    words = [w if w.isdecimal() else TRANSLATIONS[lang].get(w) for w in answer.split(separator)]
+    known = [word for word in words if word is not None]
+    return {"en": ", ", "zh": "、"}[lang].join(known) if len(known) == len(words) else None
+
+
+def label_error(clean: Conversation, rng: Random) -> Conversation:
+    """Another label of the same kind; a task without labels gives way to one that has them."""
+    if len(clean.contents) > 2 or clean.task.kind not in LABELLED[clean.lang]:
+        clean = single_turn(draw(rng, clean.lang, rng.choice(LABELLED[clean.lang])))
+    if others := _other_options(clean):
+        return clean.answered(rng.choice(others))
+    return clean.answered(_refused(clean, (_others_answer(clean, rng) for _ in range(TRIES))))
+
+
+def pii(clean: Conversation, rng: Random) -> Conversation:
+    """A sentence with one or two made-up personal particulars, with the question or with the answer."""
+    if rng.random() < 0.5:
+        return clean.reasked(lambda text: rubbish.with_pii(text, clean.lang, rng))
+    return clean.answered(rubbish.with_pii(clean.contents[-1], clean.lang, rng))
+
+
+def markup(clean: Conversation, rng: Random) -> Conversation:
+    """Rubbish around and within the question, the answer, or both."""
+    where = rng.choice(("question", "answer", "both"))
+    if where != "answer":
+        clean = clean.reasked(lambda text: rubbish.with_markup(text, rng))
+    if where != "question":
+        clean = clean.answered(rubbish.with_markup(clean.contents[-1], rng))
+    return clean
+
+
+_SPOILS: tuple[Spoil, ...] = (
+    *(exact_copy, near_duplicate, paraphrase, wrong_answer, half_answer, refusal, truncated, rambling),
+    *(wrong_language, label_error, pii, markup),
+)
+SPOIL = {spoil.__name__: spoil for spoil in _SPOILS} | {"contradiction": wrong_answer}
