@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from random import Random
 
 from raysft.sample import digest64
-from raysft.world import choices, dates, numbers, sentences, words
+from raysft.world import choices, comprehension, dates, extraction, numbers, sentences, words
 from raysft.world.frames import framed
 from raysft.world.kind import Kind, Slots
 
 VERSION = 2
 LANGUAGES = ("en", "zh")
-KINDS: tuple[Kind, ...] = numbers.KINDS + dates.KINDS + words.KINDS + choices.KINDS + sentences.KINDS
+KINDS: tuple[Kind, ...] = (
+    numbers.KINDS
+    + dates.KINDS
+    + words.KINDS
+    + choices.KINDS
+    + extraction.KINDS
+    + comprehension.KINDS
+    + sentences.KINDS
+)
 KINDS_OF = {lang: tuple(kind for kind in KINDS if kind.lang == lang) for lang in LANGUAGES}
 LEVELS = {1: 0.5, 2: 0.3, 3: 0.2}
 """Levels of difficulty and how often each is drawn, of those that a kind has."""

@@ -82,46 +82,6 @@ SENTIMENT = (
     ),
 )
 
-_PROFILE_EN = "{name} is {n} years old, lives in {city} and likes {food}."
-_PROFILE_ZH = "{name}今年{n}岁，住在{city}，爱吃{food}。"
-CITIES = {"en": tuple(v.CAPITAL_EN.values()), "zh": tuple(v.CAPITAL_ZH.values())}
-PEOPLE = {"en": (v.NAMES_EN, v.FOODS_EN), "zh": (v.NAMES_ZH, v.FOODS_ZH)}
-
-
-def _profile(lang: str) -> Sample:
-    names, foods = PEOPLE[lang]
-    return lambda rng, level: {
-        "name": rng.choice(names),
-        "n": str(rng.randint(5, 20)),
-        "city": rng.choice(CITIES[lang]),
-        "food": rng.choice(foods),
-    }
-
-
-def _asks(name: str, lang: str, slot: str, question: str, told: str) -> Kind:
-    text, before = (_PROFILE_EN, "Read the text: ") if lang == "en" else (_PROFILE_ZH, "阅读短文：")
-    gap = " " if lang == "en" else ""
-    return Kind(
-        name,
-        "extraction",
-        "people",
-        lang,
-        (f"{before}{text}{gap}{question}",),
-        _profile(lang),
-        lambda slots: slots[slot],
-        told,
-    )
-
-
-EXTRACTION = (
-    _asks("who_age", "en", "n", "How old is {name}?", "{name} is {answer} years old."),
-    _asks("who_age", "zh", "n", "{name}几岁？", "{name}{answer}岁。"),
-    _asks("who_city", "en", "city", "Where does {name} live?", "{name} lives in {answer}."),
-    _asks("who_city", "zh", "city", "{name}住在哪里？", "{name}住在{answer}。"),
-    _asks("who_food", "en", "food", "What does {name} like?", "{name} likes {answer}."),
-    _asks("who_food", "zh", "food", "{name}爱吃什么？", "{name}爱吃{answer}。"),
-)
-
 _PAST = {present: past for present, past, _ in v.VERBS_EN}
 _SUBJECTS_EN = ("He", "She", *v.NAMES_EN)
 _SUBJECTS_ZH = ("他", "她", *v.NAMES_ZH)
@@ -266,4 +226,4 @@ WRITING = (
     ),
 )
 
-KINDS = SENTIMENT + EXTRACTION + REWRITING + WRITING
+KINDS = SENTIMENT + REWRITING + WRITING
