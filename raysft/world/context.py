@@ -14,10 +14,15 @@ from raysft.world.kind import Kind, Sample, Slots, Solve
 
 COMMA = {"en": ", ", "zh": "、"}
 LEVELS = (1, 2, 3)
+PLACES = {
+    "en": tuple(p for p in v.PLACES_EN if p != "home"),
+    "zh": tuple(p for p in v.PLACES_ZH if p != "家里"),
+}
+"""Places that one goes to and comes from; home is asked for in other words."""
 NAMES = {"en": v.NAMES_EN, "zh": v.NAMES_ZH}
 WORDS = {
-    "en": {"items": v.COUNTED_EN, "place": v.PLACES_EN, "event": v.EVENTS_EN, "shop": v.SHOPS_EN},
-    "zh": {"items": v.COUNTED_ZH, "place": v.PLACES_ZH, "event": v.EVENTS_ZH, "shop": v.SHOPS_ZH},
+    "en": {"items": v.COUNTED_EN, "place": PLACES["en"], "event": v.EVENTS_EN, "shop": v.SHOPS_EN},
+    "zh": {"items": v.COUNTED_ZH, "place": PLACES["zh"], "event": v.EVENTS_ZH, "shop": v.SHOPS_ZH},
 }
 PEOPLE = ("name", "other")
 _CLEAN = {"en": re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,3}"), "zh": re.compile("[\u4e00-\u9fff]{1,6}")}

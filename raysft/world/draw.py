@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from random import Random
 
 from raysft.sample import digest64
-from raysft.world import choices, comprehension, dates, extraction, numbers, sentences, words
+from raysft.world import (
+    choices,
+    clock,
+    comprehension,
+    dates,
+    extraction,
+    number_lists,
+    numbers,
+    sentences,
+    units,
+    words,
+)
 from raysft.world.frames import framed
 from raysft.world.kind import Kind, Slots
 
@@ -17,7 +28,10 @@ VERSION = 2
 LANGUAGES = ("en", "zh")
 KINDS: tuple[Kind, ...] = (
     numbers.KINDS
+    + number_lists.KINDS
+    + units.KINDS
     + dates.KINDS
+    + clock.KINDS
     + words.KINDS
     + choices.KINDS
     + extraction.KINDS

@@ -1,15 +1,15 @@
-"""Kinds whose answer is a number, an order or a date: arithmetic, word problems, sorting, the calendar."""
+"""Kinds that reckon with two numbers: sums, small stories, a line of code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
-from raysft.world import vocabulary as v
+from raysft.world.context import COMMA, asked
 from raysft.world.kind import Kind, Sample, Slots, Solve
 
-COMMA = {"en": ", ", "zh": "、"}
-MAX_ADDEND, MAX_MINUEND, MAX_FACTOR = 12, 20, 9
+MATHS = ("arithmetic", "mathematics")
+STORY = ("word_problem", "mathematics")
+CODE = ("code", "programming")
 
 
 def _add(slots: Slots) -> str | None:
@@ -25,167 +25,351 @@ def _multiply(slots: Slots) -> str | None:
     return str(int(slots["a"]) * int(slots["b"]))
 
 
-def _two(low: int, high: int) -> Sample:
-    return lambda rng, level: {"a": str(rng.randint(low, high)), "b": str(rng.randint(low, high))}
+def _addends(rng: Random, level: int) -> Slots:
+    """Sums up to 20; two digits and one or two; three digits and two."""
+    if level == 1:
+        a = rng.randint(2, 17)
+        b = rng.randint(1, 20 - a)
+    elif level == 2:
+        a, b = rng.randint(11, 89), rng.randint(2, 60)
+    else:
+        a, b = rng.randint(100, 899), rng.randint(11, 99)
+    return {"a": str(a), "b": str(b)}
 
 
 def _ordered(rng: Random, level: int) -> Slots:
-    a = rng.randint(4, MAX_MINUEND)
-    return {"a": str(a), "b": str(rng.randint(2, a - 2))}
+    """From up to 20; two digits less one or two; three digits less two."""
+    if level == 1:
+        a = rng.randint(4, 20)
+        b = rng.randint(1, a - 1)
+    elif level == 2:
+        a = rng.randint(21, 99)
+        b = rng.randint(2, a - 5)
+    else:
+        a, b = rng.randint(100, 999), rng.randint(11, 99)
+    return {"a": str(a), "b": str(b)}
 
 
-def _told(numbers: Sample, names: tuple[str, ...], items: tuple[str, ...]) -> Sample:
-    return lambda rng, level: {**numbers(rng, level), "name": rng.choice(names), "items": rng.choice(items)}
+def _factors(rng: Random, level: int) -> Slots:
+    """One digit each; up to 12 times 9; two digits times one."""
+    low, high = {1: (2, 9), 2: (6, 12), 3: (13, 60)}[level]
+    return {"a": str(rng.randint(low, high)), "b": str(rng.randint(2, 9))}
 
 
-_addends, _factors = _two(1, MAX_ADDEND), _two(2, MAX_FACTOR)
-_MATHS = ("arithmetic", "mathematics")
-_STORY = ("word_problem", "mathematics")
+def _two_sums(rng: Random, level: int) -> Slots:
+    first, second = _addends(rng, level), _addends(rng, 1)
+    return {"a": first["a"], "b": first["b"], "c": second["a"], "n": second["b"]}
+
+
+def _add_twice(lang: str) -> Solve:
+    def solve(slots: Slots) -> str | None:
+        return f"{_add(slots)}{COMMA[lang]}{int(slots['c']) + int(slots['n'])}"
+
+    return solve
+
 
 ARITHMETIC = (
-    Kind(
-        "add",
-        *_MATHS,
+    asked(
         "en",
-        ("What is {a} + {b}?", "Add {a} and {b}.", "How much is {a} plus {b}?"),
+        "add",
+        MATHS,
+        (
+            "What is {a} + {b}?",
+            "[Add|Please add] {a} and {b} [up|together].",
+            "How much is {a} plus {b}?",
+            "{name} adds {a} and {b}. [What number comes out|What does that make|What is the total]?",
+            "[Find|Work out|Calculate] the sum of {a} and {b}[.| for a shopping list.]",
+            "What do {name} and {other} get if they [count up|add] {a} and {b}?",
+            "Which number is {b} more than {a}?",
+            "On the board {name} sees {a} + {b}. [Tell the result.|What stands after the equals sign?]",
+            "[Count on|Go on counting] {b} steps from {a}. Where do you [stop|end]?",
+            "Increase {a} by {b} [and say what you get|and write the new number].",
+            "The number {a} grows by {b}. [How big is it now|Which one is it then]?",
+        ),
         _addends,
         _add,
         "{a} + {b} = {answer}.",
     ),
-    Kind(
-        "add",
-        *_MATHS,
+    asked(
         "zh",
-        ("请问{a}+{b}等于几？", "{a}加{b}的结果等于多少？", "请计算一下{a}+{b}。"),
+        "add",
+        MATHS,
+        (
+            "[请问|想一想，]{a}+{b}等于[几|多少]？",
+            "算一算，{a}加{b}[等于多少|是几]？",
+            "请计算一下{a}+{b}。",
+            "{name}把{a}和{b}[相加|加起来]，[得到|结果是]多少？",
+            "[求|算出]{a}与{b}的和[。|，写出得数。]",
+            "比{a}大{b}的数是[几|多少|哪一个]？",
+            "黑板上写着{a}+{b}，{name}[应该填|要写]什么得数？",
+            "从{a}[开始|起]往后数{b}个数，[会数到|数到了]几？",
+            "{name}问{other}：{a}再加上{b}，一共是多少？",
+            "一个数是{a}，增加{b}以后[变成|成了]多少？",
+            "两个加数分别是{a}和{b}，它们的和是多少？",
+        ),
         _addends,
         _add,
         "{a}+{b}={answer}。",
     ),
-    Kind(
-        "subtract",
-        *_MATHS,
+    asked(
         "en",
-        ("What is {a} - {b}?", "Take {b} away from {a}.", "How much is {a} minus {b}?"),
+        "subtract",
+        MATHS,
+        (
+            "What is {a} - {b}?",
+            "Take {b} away from {a}[.| and write what remains.]",
+            "How much is {a} minus {b}?",
+            "[Subtract|Please subtract] {b} from {a} together with {name}.",
+            "What is the difference [between|of] {a} and {b}?",
+            "{name} [counts|steps] back {b} from {a}. [Which number is reached|Where does the walk end]?",
+            "Which number is {b} less than {a}?",
+            "By how much is {a} [larger|greater] than {b}?",
+            "{name} has to [lower|reduce] {a} by {b}. [What is left|What comes out]?",
+            "In the book of {other} stands {a} - {b}. What should {name} [write|put] behind it?",
+            "How far is it from {b} up to {a}?",
+        ),
         _ordered,
         _subtract,
         "{a} - {b} = {answer}.",
     ),
-    Kind(
-        "subtract",
-        *_MATHS,
+    asked(
         "zh",
-        ("请问{a}-{b}等于几？", "{a}减{b}的结果等于多少？", "请计算一下{a}-{b}。"),
+        "subtract",
+        MATHS,
+        (
+            "请问{a}-{b}等于[几|多少]？",
+            "想想看，{a}减{b}[等于多少|是几]？",
+            "请计算一下{a}-{b}。",
+            "{name}从{a}里[去掉|拿走]{b}，[还剩|剩下]多少？",
+            "[求|算出]{a}与{b}的差[。|，写出得数。]",
+            "比{a}小{b}的数是[几|多少|哪一个]？",
+            "数字{a}比{b}[大|多]多少？",
+            "被减数是{a}，减数是{b}，[差|得数]是多少？",
+            "{name}从{a}[开始|起]倒着数{b}个数，[会数到|数到了]几？",
+            "{other}的本子上有一道{a}-{b}，{name}该填几？",
+            "一个数是{a}，减少{b}以后[变成|成了]多少？",
+        ),
         _ordered,
         _subtract,
         "{a}-{b}={answer}。",
     ),
-    Kind(
-        "multiply",
-        *_MATHS,
+    asked(
         "en",
-        ("What is {a} x {b}?", "Multiply {a} by {b}.", "How much is {a} times {b}?"),
+        "multiply",
+        MATHS,
+        (
+            "What is {a} x {b}?",
+            "Multiply {a} by {b}[.| and write the result.]",
+            "How much is {a} times {b}?",
+            "[Find|Work out|Give] the product of {a} and {b}.",
+            "{name} multiplies {a} [by|with] {b}. [Which number comes out|What is the result]?",
+            "If {b} is taken {a} times, what is the [total|sum]?",
+            "A wall has {a} rows with {b} tiles in each. How many tiles are there?",
+            "Tell {name} what {a} groups of {b} [make|give] together.",
+            "On the card of {other} stands {a} x {b}. [Say|Name] the answer.",
+            "The two factors are {a} and {b}. What is their product?",
+            "{name} jumps {b} steps {a} times. How many steps is that?",
+        ),
         _factors,
         _multiply,
         "{a} x {b} = {answer}.",
     ),
-    Kind(
-        "multiply",
-        *_MATHS,
+    asked(
         "zh",
-        ("请问{a}×{b}等于几？", "{a}乘{b}的结果等于多少？", "请计算一下{a}×{b}。"),
+        "multiply",
+        MATHS,
+        (
+            "请问{a}×{b}等于[几|多少]？",
+            "口算{a}乘{b}，[结果等于多少|得几]？",
+            "请计算一下{a}×{b}。",
+            "[求|算出]{a}与{b}的积[。|，写出得数。]",
+            "如果有{a}个{b}相加，[是|得]多少？",
+            "{name}把{a}和{b}相乘，[得到|结果是]多少？",
+            "两个因数是{a}和{b}，它们的[积|乘积]是多少？",
+            "数字{b}的{a}倍是[几|多少]？",
+            "墙上有{a}排砖，每排{b}块，[共有|总共]多少块砖？",
+            "{name}每次跳{b}步，跳了{a}次，一共跳了多少步？",
+            "卡片上印着{a}×{b}，{other}[该怎么答|应该答几]？",
+        ),
         _factors,
         _multiply,
         "{a}×{b}={answer}。",
     ),
+    asked(
+        "en",
+        "two_sums",
+        MATHS,
+        (
+            "What are {a} + {b} and {c} + {n}?",
+            "Work out two sums: {a} + {b} and {c} + {n}.",
+            "{name} has two sums to do, {a} + {b} and {c} + {n}. What [are|will be] the results?",
+            "Add {a} and {b}, then add {c} and {n}. Give both [results|totals].",
+            "First {a} plus {b}, next {c} plus {n}: which two numbers [are that|come out]?",
+            "{name} reckons {a} + {b}, {other} reckons {c} + {n}. What do they get, in this order?",
+        ),
+        _two_sums,
+        _add_twice("en"),
+        levels=(1, 2),
+    ),
+    asked(
+        "zh",
+        "two_sums",
+        MATHS,
+        (
+            "请问{a}+{b}和{c}+{n}各等于几？",
+            "[请算下面两道题|请做这两道加法]：{a}+{b}，{c}+{n}。",
+            "{name}要算{a}+{b}和{c}+{n}，[两个得数分别是多少|得数依次是几]？",
+            "先把{a}和{b}相加，再把{c}和{n}相加，[写出两个和|说出两个结果]。",
+            "{name}算{a}+{b}，{other}算{c}+{n}，他们[分别|各自]得多少？",
+            "请问{a}加{b}是多少？{c}加{n}呢？",
+        ),
+        _two_sums,
+        _add_twice("zh"),
+        levels=(1, 2),
+    ),
 )
 
 STORIES = (
-    Kind(
-        "story_add",
-        *_STORY,
+    asked(
         "en",
-        (
-            "{name} has {a} {items} and gets {b} more. How many {items} does {name} have now?",
-            "{name} buys {a} {items} in the morning and {b} in the evening. How many {items} is that?",
-        ),
-        _told(_addends, v.NAMES_EN, v.COUNTED_EN),
-        _add,
-        "{name} has {answer} {items}.",
-    ),
-    Kind(
         "story_add",
-        *_STORY,
+        STORY,
+        (
+            "{name} has {a} {items} and gets {b} more. How many {items} does {name} have [now|then]?",
+            "{name} buys {a} {items} [in the morning|on Monday] and {b} [in the evening|on Friday]. "
+            "How many {items} is that?",
+            "There are {a} {items} in [a basket|the bag]. {name} puts in {b} more. How many are inside now?",
+            "{other} brings {a} {items} and {name} brings {b}. What is the total?",
+            "[Yesterday|Last week] {name} found {a} {items}, [today|this week] {b}. "
+            "[How many were found|What is the sum]?",
+            "{name} needs {a} {items} for {other} and {b} for the class. How many must be bought?",
+            "One shelf holds {a} {items}, the next one {b}. How many can {name} [see|take down]?",
+            "At {place}, {name} counts {a} {items} and {other} counts {b} others. "
+            "How many did the two count together?",
+        ),
+        _addends,
+        _add,
+        "{answer} {items} in all.",
+    ),
+    asked(
         "zh",
+        "story_add",
+        STORY,
         (
             "{name}有{a}个{items}，又得到{b}个，现在有几个{items}？",
-            "{name}上午买了{a}个{items}，下午又买了{b}个，一共买了几个{items}？",
+            "{name}上午买了{a}个{items}，下午又买了{b}个，一共买了几个？",
+            "篮子里有{a}个{items}，{name}再放进{b}个，里面有多少个？",
+            "{other}带来{a}个{items}，{name}带来{b}个，[合起来|两人共]有多少个？",
+            "[昨天|上周]{name}找到{a}个{items}，[今天|这周]找到{b}个，总共多少个？",
+            "{name}要给{other}{a}个{items}，给同学{b}个，[需要准备|得买]几个？",
+            "第一层架子放着{a}个{items}，第二层放着{b}个，两层[加在一起|总共]几个？",
+            "在{place}，{name}数了{a}个{items}，{other}数了另外{b}个，他们共数了多少？",
         ),
-        _told(_addends, v.NAMES_ZH, v.COUNTED_ZH),
+        _addends,
         _add,
-        "{name}一共有{answer}个{items}。",
+        "一共有{answer}个{items}。",
     ),
-    Kind(
-        "story_subtract",
-        *_STORY,
+    asked(
         "en",
+        "story_subtract",
+        STORY,
         (
             "{name} has {a} {items} and gives away {b}. How many {items} are left?",
-            "There are {a} {items} on the table. {name} takes {b}. How many {items} stay there?",
+            "There are {a} {items} on the table. {name} takes {b}. How many [stay|remain] there?",
+            "Of {a} {items}, {name} sells {b} at {place}. How many does {name} still have?",
+            "{name} carried {a} {items}, but {b} fell down and broke. How many are still whole?",
+            "{other} owns {a} {items} and {name} only {b}. How many more does {other} own?",
+            "A box held {a} {items} until {name} [removed|took out] {b}. What is in it now?",
+            "{name} wants to collect {a} {items} and has {b} so far. How many are missing?",
+            "At {place} lay {a} {items}. {other} used up {b} of them. Count the rest.",
         ),
-        _told(_ordered, v.NAMES_EN, v.COUNTED_EN),
+        _ordered,
         _subtract,
-        "There are {answer} {items} left.",
+        "{answer} {items}.",
     ),
-    Kind(
-        "story_subtract",
-        *_STORY,
+    asked(
         "zh",
+        "story_subtract",
+        STORY,
         (
             "{name}有{a}个{items}，送给别人{b}个，还剩几个{items}？",
-            "桌上有{a}个{items}，{name}拿走了{b}个，桌上还有几个{items}？",
+            "桌上有{a}个{items}，{name}拿走了{b}个，桌上还有几个？",
+            "{name}带了{a}个{items}去卖，卖掉{b}个，手里还有多少个？",
+            "箱子里原来装着{a}个{items}，取出{b}个以后[还装着|剩]多少？",
+            "{other}有{a}个{items}，{name}只有{b}个，{other}比{name}多几个？",
+            "{name}想攒{a}个{items}，已经攒了{b}个，[还差|还缺]多少个？",
+            "在{place}放着{a}个{items}，{other}用掉{b}个，[剩下|余下]几个？",
+            "{name}买回{a}个{items}，路上坏了{b}个，好的有多少个？",
         ),
-        _told(_ordered, v.NAMES_ZH, v.COUNTED_ZH),
+        _ordered,
         _subtract,
-        "还剩{answer}个{items}。",
+        "是{answer}个{items}。",
     ),
-    Kind(
-        "story_multiply",
-        *_STORY,
+    asked(
         "en",
+        "story_multiply",
+        STORY,
         (
             "{name} has {a} boxes with {b} {items} in each. How many {items} does {name} have?",
-            "{name} packs {a} bags. Each bag holds {b} {items}. How many {items} are packed?",
+            "{name} packs {a} bags. Each bag holds {b} {items}. How many are packed?",
+            "Every day {name} gets {b} {items}. How many is that in {a} days?",
+            "To {other} come {a} children, and each brings {b} {items}. How many {items} are there then?",
+            "At {place} stand {a} tables, all with {b} {items} on them. How many can {name} count?",
+            "{name} gives {b} {items} to each of {a} friends. How many must {name} have?",
+            "On a shelf are {a} rows of {b} {items}. What is the whole number?",
+            "{other} needs {b} {items} for one cake. How many for {a} cakes?",
         ),
-        _told(_factors, v.NAMES_EN, v.COUNTED_EN),
+        _factors,
         _multiply,
-        "There are {answer} {items} in all.",
+        "{answer} {items} in all.",
     ),
-    Kind(
-        "story_multiply",
-        *_STORY,
+    asked(
         "zh",
+        "story_multiply",
+        STORY,
         (
             "{name}有{a}盒{items}，每盒{b}个，一共有几个{items}？",
-            "{name}装了{a}袋{items}，每袋{b}个，一共装了几个{items}？",
+            "{name}装了{a}袋{items}，每袋{b}个，总共装了多少个？",
+            "{name}每天得到{b}个{items}，{a}天[共得到|能得到]多少个？",
+            "来了{a}位客人，每人带{b}个{items}，{other}收到几个？",
+            "在{place}有{a}张桌子，每张上面放{b}个{items}，{name}能数出多少个？",
+            "{name}要分给{a}个朋友，每人{b}个{items}，需要多少个？",
+            "架子上的{items}摆成{a}行，每行{b}个，[合计|全部]是多少？",
+            "做一次手工要用{b}个{items}，{other}做{a}次，用了几个？",
         ),
-        _told(_factors, v.NAMES_ZH, v.COUNTED_ZH),
+        _factors,
         _multiply,
-        "一共有{answer}个{items}。",
+        "一共{answer}个{items}。",
     ),
 )
 
+_CODE_EN = (
+    "What does the code print({a} SIGN {b}) [print out|show]?",
+    "{name} runs x = {a} SIGN {b} in Python. Which value has x [now|afterwards]?",
+    "A program of {other} has one line: print({a} SIGN {b}). What [appears|stands] on the screen?",
+    "Given p = {a} and q = {b}, what is p SIGN q?",
+    "Let m = {a}; n = {b}; r = m SIGN n. [Tell|Give] {name} the value of r.",
+    "The function f(u, v) returns u SIGN v. What [is|comes back from] f({a}, {b})?",
+)
+_CODE_ZH = (
+    "运行代码print({a} SIGN {b})会[输出|显示]什么？",
+    "{name}在Python里写x = {a} SIGN {b}，[x的值是多少|变量x等于几]？",
+    "{other}的程序只有一行：print({a} SIGN {b})，屏幕上[出现|显示]什么？",
+    "已知p = {a}，q = {b}，那么p SIGN q是多少？",
+    "设m = {a}，n = {b}，r = m SIGN n，请帮{name}[求出|写出]r的值。",
+    "函数f(u, v)返回u SIGN v，f({a}, {b})的[结果|返回值]是几？",
+)
+_CODE_SENTENCE = {"en": "The code gives {answer}.", "zh": "这段代码得到{answer}。"}
 
-def _code(name: str, sign: str, lang: str, sample: Sample, solve: Solve) -> Kind:
-    asked = {
-        "en": f"What does the code print({{a}} {sign} {{b}}) print out?",
-        "zh": f"运行代码print({{a}} {sign} {{b}})会输出什么？",
-    }
-    told = {"en": "The code prints {answer}.", "zh": "这行代码输出{answer}。"}
-    return Kind(name, "code", "programming", lang, (asked[lang],), sample, solve, told[lang])
+
+def _code(lang: str, name: str, sign: str, sample: Sample, solve: Solve) -> Kind:
+    texts = {"en": _CODE_EN, "zh": _CODE_ZH}[lang]
+    phrasings = tuple(text.replace("SIGN", sign) for text in texts)
+    return asked(lang, name, CODE, phrasings, sample, solve, _CODE_SENTENCE[lang])
 
 
-CODE = tuple(
-    _code(name, sign, lang, sample, solve)
+PROGRAMS = tuple(
+    _code(lang, name, sign, sample, solve)
     for lang in ("en", "zh")
     for name, sign, sample, solve in (
         ("code_add", "+", _addends, _add),
@@ -194,103 +378,4 @@ CODE = tuple(
     )
 )
 
-
-def _numbers(text: str, lang: str) -> list[int] | None:
-    parts = text.split(COMMA[lang])
-    return [int(p) for p in parts] if len(parts) > 1 and all(p.isdecimal() for p in parts) else None
-
-
-def _some_numbers(lang: str) -> Sample:
-    def sample(rng: Random, level: int) -> Slots:
-        drawn = rng.sample(range(1, 21), rng.choice((3, 3, 4)))
-        return {"list": COMMA[lang].join(map(str, drawn))}
-
-    return sample
-
-
-def _sorted(lang: str, is_falling: bool) -> Solve:
-    def solve(slots: Slots) -> str | None:
-        numbers = _numbers(slots["list"], lang)
-        return COMMA[lang].join(map(str, sorted(numbers, reverse=is_falling))) if numbers else None
-
-    return solve
-
-
-def _extreme(lang: str, pick: Callable[[list[int]], int]) -> Solve:
-    def solve(slots: Slots) -> str | None:
-        numbers = _numbers(slots["list"], lang)
-        return str(pick(numbers)) if numbers else None
-
-    return solve
-
-
-def _number_list(name: str, task: str, lang: str, phrasings: tuple[str, ...], solve: Solve) -> Kind:
-    return Kind(name, task, "mathematics", lang, phrasings, _some_numbers(lang), solve)
-
-
-LISTS = (
-    _number_list(
-        "sort_rising",
-        "sorting",
-        "en",
-        (
-            "Sort these numbers from small to large: {list}.",
-            "Put the numbers in order, smallest first: {list}.",
-        ),
-        _sorted("en", False),
-    ),
-    _number_list(
-        "sort_rising",
-        "sorting",
-        "zh",
-        ("把这些数从小到大排列：{list}。", "请按从小到大的顺序写出：{list}。"),
-        _sorted("zh", False),
-    ),
-    _number_list(
-        "sort_falling",
-        "sorting",
-        "en",
-        (
-            "Sort these numbers from large to small: {list}.",
-            "Put the numbers in order, largest first: {list}.",
-        ),
-        _sorted("en", True),
-    ),
-    _number_list(
-        "sort_falling",
-        "sorting",
-        "zh",
-        ("把这些数从大到小排列：{list}。", "请按从大到小的顺序写出：{list}。"),
-        _sorted("zh", True),
-    ),
-    _number_list(
-        "largest",
-        "comparison",
-        "en",
-        ("Which number is the largest: {list}?", "Find the largest number: {list}."),
-        _extreme("en", max),
-    ),
-    _number_list(
-        "largest",
-        "comparison",
-        "zh",
-        ("哪个数最大：{list}？", "找出最大的数：{list}。"),
-        _extreme("zh", max),
-    ),
-    _number_list(
-        "smallest",
-        "comparison",
-        "en",
-        ("Which number is the smallest: {list}?", "Find the smallest number: {list}."),
-        _extreme("en", min),
-    ),
-    _number_list(
-        "smallest",
-        "comparison",
-        "zh",
-        ("哪个数最小：{list}？", "找出最小的数：{list}。"),
-        _extreme("zh", min),
-    ),
-)
-
-KINDS = ARITHMETIC + STORIES + CODE + LISTS
+KINDS = ARITHMETIC + STORIES + PROGRAMS
