@@ -14,6 +14,8 @@ from raysft.world import vocabulary as v
 from raysft.world.kind import fill
 
 STOPS = ".!?。！？"
+GAPS = {"en": " ", "zh": ""}
+"""What stands between two sentences."""
 REFUSALS = {
     "en": (
         "[I am sorry, but|Sorry,|Unfortunately] I [cannot|am unable to] [help with|answer] this[ one|].",
@@ -111,8 +113,14 @@ def told(lang: str, rng: Random) -> str:
     return fill(rng.choice(TOLD[lang]), {}, rng)
 
 
+def _stopped(text: str, lang: str) -> str:
+    """The text with a stop at its end."""
+    return text if text.endswith(tuple(STOPS)) else text + {"en": ".", "zh": "。"}[lang]
+
+
 def rambling(answer: str, sentence: str, lang: str, rng: Random) -> str:
     """The answer, then four to eight sentences that repeat it, that are about something else, or both."""
+    answer, sentence = _stopped(answer, lang), _stopped(sentence, lang)
     repeats = [fill(rng.choice(REPEATED[lang]), {"sentence": sentence}, rng) for _ in range(8)]
     chatter = [fill(text, {}, rng) for text in rng.sample(CHATTER[lang], 8)]
     count, style = rng.randint(4, 8), rng.choice(("repeat", "chatter", "both", "stuck"))
@@ -122,9 +130,7 @@ def rambling(answer: str, sentence: str, lang: str, rng: Random) -> str:
         "both": [text for pair in zip(repeats, chatter, strict=True) for text in pair],
         "stuck": chatter[:1] * 8,
     }[style]
-    gap, stop = (" ", ".") if lang == "en" else ("", "。")
-    opening = answer if answer.endswith(tuple(STOPS)) else answer + stop
-    return gap.join([opening, *sentences[:count]])
+    return GAPS[lang].join([answer, *sentences[:count]])
 
 
 def _email(rng: Random) -> str:
@@ -188,11 +194,10 @@ def with_pii(text: str, lang: str, rng: Random) -> str:
         "address": _address(lang, rng),
     }
     name = rng.choice(v.NAMES_EN if lang == "en" else v.NAMES_ZH)
-    gap, stop = (" ", ".") if lang == "en" else ("", "。")
-    text = text if text.endswith(tuple(STOPS)) else text + stop
+    text = _stopped(text, lang)
     for what in rng.sample(list(made), rng.choice((1, 1, 2))):
         told = fill(rng.choice(PARTICULARS[lang][what]), {"it": made[what], "name": name}, rng)
-        text = f"{told}{gap}{text}" if rng.random() < 0.5 else f"{text}{gap}{told}"
+        text = GAPS[lang].join((told, text) if rng.random() < 0.5 else (text, told))
     return text
 
 
