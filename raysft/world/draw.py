@@ -13,8 +13,12 @@ from raysft.world import (
     choices,
     clock,
     comprehension,
+    counting,
     dates,
     extraction,
+    facts,
+    groups,
+    letters,
     number_lists,
     numbers,
     sentences,
@@ -33,7 +37,11 @@ KINDS: tuple[Kind, ...] = (
     + dates.KINDS
     + clock.KINDS
     + words.KINDS
+    + letters.KINDS
+    + facts.KINDS
+    + groups.KINDS
     + choices.KINDS
+    + counting.KINDS
     + extraction.KINDS
     + comprehension.KINDS
     + sentences.KINDS
