@@ -16,7 +16,7 @@ SWIFT_VENV := .venv-swift
 SWIFT_STAMP := $(SWIFT_VENV)/.installed-$(shell cksum < requirements/swift.txt | tr ' ' '-')
 PYTEST ?= --durations=15
 
-.PHONY: help setup setup-swift demo test lint types format bench up down clean
+.PHONY: help setup setup-swift demo yardstick test lint types format bench up down clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ $(SWIFT_STAMP):
 
 demo: setup ## run the whole flow on this machine's CPU: jobs/recipes/demo.yaml
 	@$(BIN)/raysft run jobs/recipes/demo.yaml
+
+yardstick: setup ## measure every curate stage on made-up rows whose faults are known
+	@$(BIN)/raysft evaluate-curation jobs/recipes/yardstick.yaml $(ARGS)
 
 test: lint types setup-swift ## lint, types and all tests
 	@$(BIN)/python -m pytest $(PYTEST)

@@ -1,4 +1,4 @@
-"""The command line: raysft run|curate|train|plan|status|explain|report|export|doctor.
+"""The command line: raysft run|curate|train|plan|status|explain|report|export|evaluate-curation|doctor.
 
 Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 130 stopped.
 """
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "doctor":
             made.add_argument("recipe", help="a recipe's YAML file")
             made.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", dest="overrides")
+        if name not in ("doctor", "evaluate-curation"):
             made.add_argument(
                 "--limit", type=_positive, metavar="N", help="a preview on N rows a source file"
             )
@@ -76,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", default="messages", help="messages, sharegpt, alpaca, prompt_completion")
     export.add_argument("--out", default="-", help="a file; standard output if unset")
     export.add_argument("--skip-unfit", action="store_true", help="leave out rows the format cannot hold")
+    yardstick = add(
+        "evaluate-curation", _evaluate_curation, "what the curate stages find of known noise in made-up rows"
+    )
+    yardstick.add_argument("--rows", type=_positive, metavar="N", help="rows of the noisy world")
+    yardstick.add_argument("--seed", type=int, metavar="S", help="which world")
+    yardstick.add_argument("--train", action="store_true", help="train too, and ask the model held-out tasks")
+    yardstick.add_argument("--json", metavar="FILE", help="write every number there")
+    yardstick.add_argument("--address", help="a Ray cluster; RAY_ADDRESS, else a local Ray")
     add("doctor", _doctor, "what is installed and what this machine has")
     return parser
 
@@ -88,7 +97,8 @@ def _positive(text: str) -> int:
 
 
 def _load(arguments: argparse.Namespace, looks: bool = False) -> Recipe:
-    return recipe.load(arguments.recipe, arguments.overrides, limit=arguments.limit, looks=looks)
+    limit = getattr(arguments, "limit", None)
+    return recipe.load(arguments.recipe, arguments.overrides, limit=limit, looks=looks)
 
 
 def _run(arguments: argparse.Namespace, trains: bool = True, until: str | None = None) -> int:
@@ -215,6 +225,26 @@ def _export(arguments: argparse.Namespace) -> int:
         return OK
     with open(arguments.out, "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in made)
+    return OK
+
+
+def _evaluate_curation(arguments: argparse.Namespace) -> int:
+    loaded = _load(arguments)
+    from raysft.runtime.yardstick import as_json, as_text, evaluate
+
+    if arguments.train and loaded.train is None:
+        raise RecipeError(["train: is missing, and --train asks for it"])
+    measured = evaluate(
+        loaded,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        trains=arguments.train,
+        address=arguments.address,
+    )
+    print(as_text(measured), end="")
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(as_json(measured), file, ensure_ascii=False, indent=2)
     return OK
 
 

@@ -4,6 +4,9 @@ A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family
     VERSION   an integer, raised when the same config would give other rows
     WRITES    "rows" (it makes or takes out rows: augment.*, curate.select) or "columns" (it annotates)
     ADDS      names of the columns it adds beside the marks; none if it has no ADDS
+    FINDS     for `raysft evaluate-curation`: rule or score → the noises (raysft/world/noise.py) that it is
+              meant to find; a rule or score that is not there is measured against anything bad
+    WORSE     for the same: score → "high" or "low", the end at which rows are bad
     Config    a `StageConfig`; every field says what, unit, default and source
     STEPS     a tuple of the step kinds below, run in order
 

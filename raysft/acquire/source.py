@@ -14,23 +14,25 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from raysft.acquire import formats
 from raysft.acquire.language import guess_language
 from raysft.acquire.readers import ALLOWED_ENDINGS, BadRow, Record, bad_row, kind_of, records
 from raysft.sample import SCHEMA, TRUTH_PREFIX, acquired_id, digest, samples
 from raysft.stage import StrictModel
+from raysft.world import noise as noisy_tasks
+from raysft.world.noise import Noise
 
 DETECTION_ROWS = 100
 ROWS_PER_TABLE = 5_000
@@ -73,7 +75,16 @@ class WorldSource(StrictModel):
     )
     rows: int = Field(ge=1, description="how many tasks")
     seed: int = Field(description="which world")
+    noise: Noise | None = Field(None, description="rates of what is wrong with the tasks; set: tasks only")
     rows_per_unit: int = Field(2000, ge=1, description="rows of a unit; ids depend on it")
+
+    @model_validator(mode="after")
+    def _noise_is_of_tasks(self) -> Self:
+        if self.noise is not None and self.set != "tasks":
+            raise ValueError(
+                f"noise is added to set: tasks only, not to set: {self.set}; leave out one of them"
+            )
+        return self
 
 
 def _kind_tag(value: Any) -> Any:
@@ -265,13 +276,20 @@ def _origin(unit: Unit, row: int, licence: str | None) -> dict[str, Any]:
     return {"uri": unit.uri, "row": row, "licence": licence, "content": unit.content}
 
 
-def _world(source: WorldSource) -> Any:
-    # Imported late: recipes without a world need not load it.
-    return importlib.import_module(f"raysft.world.{source.set}")
+def _world(source: WorldSource) -> tuple[str, Callable[[int, int], list[dict[str, Any]]]]:
+    """What decides a world's rows beside its set, its seed and their numbers, and the function that makes
+    rows start … stop-1."""
+    if source.noise is not None:
+        rates = digest(source.noise.model_dump_json())
+        make = partial(noisy_tasks.generate, seed=source.seed, noise=source.noise)
+        return f"{noisy_tasks.version()}:{rates}", make
+    # Imported late: recipes without this set need not load it.
+    world = importlib.import_module(f"raysft.world.{source.set}")
+    return world.version(), partial(world.generate, seed=source.seed)
 
 
 def _world_units(source: WorldSource) -> list[Unit]:
-    version = _world(source).version()
+    version, _ = _world(source)
     name = f"world:{source.set}:{source.seed}"
     units = []
     for start in range(0, source.rows, source.rows_per_unit):
@@ -283,7 +301,8 @@ def _world_units(source: WorldSource) -> list[Unit]:
 def _read_world(source: WorldSource, unit: Unit) -> Acquired:
     start, stop = unit.start or 0, unit.stop or source.rows
     rows, truths = [], []
-    for at, made in enumerate(_world(source).generate(start, stop, source.seed), start):
+    _, generate = _world(source)
+    for at, made in enumerate(generate(start, stop), start):
         text = "\n".join(m["content"] for m in made["messages"])
         told = {name: value for name, value in made.items() if not name.startswith(TRUTH_PREFIX)}
         own = {"id": acquired_id(unit.content, at), "source": _origin(unit, at, None)}

@@ -24,6 +24,7 @@ from raysft.stage import Context, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
+FINDS = {"exact_duplicate": ("exact_copy",)}
 
 
 class Config(TableConfig):

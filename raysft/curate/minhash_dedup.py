@@ -25,6 +25,7 @@ from raysft.stage import Context, Gather, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
+FINDS = {"near_duplicate": ("exact_copy", "near_duplicate")}
 ANSWER_PERM = 64
 EDGES = pa.schema(
     [

@@ -23,6 +23,13 @@ from raysft.stage import Context, Map, StageConfig
 VERSION = 1
 WRITES = "columns"
 ADDS = ("nll", "answer_tokens", "perplexity")
+FINDS = {
+    "perplexity": (
+        *("wrong_answer", "half_answer", "truncated", "rambling"),
+        *("wrong_language", "label_error", "contradiction", "markup"),
+    )
+}
+WORSE = {"perplexity": "high"}
 
 
 class Config(StageConfig):

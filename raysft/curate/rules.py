@@ -30,6 +30,7 @@ from raysft.stage import Context, Map, TableConfig
 VERSION = 1
 WRITES = "columns"
 ADDS = ("prompt_chars", "answer_chars", "answer_words")
+FINDS = {"refusal": ("refusal",), "repetition": ("rambling",), "markup": ("markup",)}
 LENGTHS = ("prompt_chars", "answer_chars", "answer_words")
 # shingles of the repetition rule: Rae et al. 2021 look at 5- to 10-grams of words
 REPEATED_WORDS, REPEATED_CJK = 5, 8

@@ -30,6 +30,7 @@ from raysft.stage import Context, Fit, Fitted, Partition, TableConfig
 
 VERSION = 1
 WRITES = "columns"
+FINDS = {"semantic_duplicate": ("near_duplicate", "paraphrase")}
 # up to here all pairs cost less than a second, and clusters could only hide duplicates from each other
 ONE_CLUSTER_ROWS = 4096
 MOST_CLUSTERS = 16384

@@ -1,8 +1,9 @@
 """How well curate stages find what is wrong, measured against the truth columns of a noisy world.
 
-A row is *clean* when it suffered no noise. A copy (`COPIES`) is *redundant* while a row of its group that
-comes before it, the original first, is live; once it stands alone nothing is wrong with it. A row is *bad*
-when it suffered a noise of another kind or is redundant.
+A row is *clean* when it suffered no noise, *spoilt* when it suffered one that is no copy. Rows that are made
+of one another, or alike by chance letter for letter, are one *group*. A copy (`COPIES`) is *redundant* while
+an unspoilt row of its group that comes before it, the original first, is live; once it stands alone nothing
+is wrong with it. A row is *bad* when it is spoilt or redundant.
 
 A rule is measured over the rows that were live before its stage: a row that an earlier stage or an earlier
 rule of the stage dropped is none that it could have found. What a rule or a score is meant to find is
@@ -19,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysft.algorithms.ranks import auc
+from raysft.algorithms.union_find import components
 
 COPIES = ("exact_copy", "near_duplicate", "paraphrase")
-"""Noises by which a row repeats another, from the easiest to find to the hardest."""
+"""Noises by which a row repeats all of another, from the easiest to find to the hardest."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class RuleLine:
 
 @dataclass(frozen=True)
 class CopyLine:
-    """A rule that drops a row for another's sake. `hits` rows lost to one of their own group. `copies` has,
-    for each of `COPIES`, (redundant rows that this stage or an earlier one resolved, all there were).
-    `clean_dropped` of `clean` rows lost to a row of another group."""
+    """A rule that drops a row for another's sake. `hits` rows lost to one of their own group, and no unspoilt
+    row to a spoilt one. `copies` has, for each of `COPIES`, (redundant rows that this stage or an earlier one
+    resolved, all there were). `clean_dropped` of `clean` rows lost to a row that they should not have."""
 
     stage: str
     rule: str
@@ -144,7 +146,8 @@ def share(part: int, whole: int) -> float | None:
 
 
 class Truth:
-    """The truth columns of all rows: `id`, `truth_noise` and `truth_group`, sorted as they were made.
+    """What is known of all rows, in the order they were made: columns `id`, `content_hash`, `truth_noise` and
+    `truth_group`.
 
     Raises:
         ValueError: rows without truth, which no noisy world made.
@@ -157,10 +160,10 @@ class Truth:
         noises = table["truth_noise"].to_pylist()
         self.names = tuple(sorted({name for row in noises for name in row}))
         self._of = {name: np.array([name in row for row in noises], bool) for name in self.names}
-        self.group = table["truth_group"].to_numpy().astype(np.int64)
+        self.group = _groups(table["truth_group"], table["content_hash"])
         self.is_clean = np.array([not row for row in noises], bool)
         self.is_copy = self.having(COPIES)
-        self._is_spoilt = self.having([name for name in self.names if name not in COPIES])
+        self.is_spoilt = self.having([name for name in self.names if name not in COPIES])
         ranks = [min((COPIES.index(n) + 1 for n in row if n in COPIES), default=0) for row in noises]
         self._order = np.lexsort((np.arange(len(ranks)), np.array(ranks, np.int64), self.group))
 
@@ -176,20 +179,31 @@ class Truth:
         return found
 
     def redundant(self, is_live: np.ndarray) -> np.ndarray:
-        """bool [rows]: copies of which a row of the group that comes before them is live too."""
-        order = self._order[is_live[self._order]]
+        """bool [rows]: live copies behind an unspoilt live row of their group."""
+        order = self._order[(is_live & ~self.is_spoilt)[self._order]]
         groups, repeats = self.group[order], np.zeros(len(self), bool)
         repeats[order[1:]] = groups[1:] == groups[:-1]
         return repeats & self.is_copy
 
     def bad(self, is_live: np.ndarray) -> np.ndarray:
         """bool [rows]: live rows with something wrong about them."""
-        return is_live & (self._is_spoilt | self.redundant(is_live))
+        return is_live & (self.is_spoilt | self.redundant(is_live))
 
     def places(self, ids: pa.Array) -> np.ndarray:
         """int64: where rows with these ids stand; -1 for those that are unknown."""
         found = pc.index_in(ids, self.ids)
         return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _groups(made: pa.ChunkedArray, content: pa.ChunkedArray) -> np.ndarray:
+    """int64 [rows]: one number for the rows of one `truth_group` or one content, and of what they share."""
+    ends = []
+    for column in (made, content):
+        keys = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        first = np.unique(keys, return_index=True)[1]
+        ends.append(first[keys])
+    n = len(made)
+    return components(n, np.tile(np.arange(n), 2), np.concatenate(ends)).astype(np.int64)
 
 
 def measure(truth: Truth, stages: Sequence[StageRows]) -> Yardstick:
@@ -240,7 +254,8 @@ def _dropped(done: StageRows, place: np.ndarray, n: int) -> dict[str, np.ndarray
 
 
 def _wins(truth: Truth, done: StageRows, place: np.ndarray, rule: str) -> np.ndarray:
-    """bool [rows]: the row lost by this rule to one of its own group, which the detail names first."""
+    """bool [rows]: the row lost by this rule to one of its own group, which the detail names first, and which
+    is not worse than itself."""
     is_same = np.zeros(len(truth), bool)
     details = [
         (at, (detail or "").partition(" ")[0])
@@ -251,7 +266,8 @@ def _wins(truth: Truth, done: StageRows, place: np.ndarray, rule: str) -> np.nda
     ]
     winners = truth.places(pa.array([winner for _, winner in details], pa.string()))
     for (at, _), winner in zip(details, winners, strict=True):
-        is_same[at] = winner >= 0 and truth.group[at] == truth.group[winner]
+        is_worse = truth.is_spoilt[winner] and not truth.is_spoilt[at]
+        is_same[at] = winner >= 0 and truth.group[at] == truth.group[winner] and not is_worse
     return is_same
 
 

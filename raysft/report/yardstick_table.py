@@ -29,8 +29,8 @@ def as_markdown(found: Yardstick) -> str:
             map(_copy_row, found.copies),
         ),
         *_section(
-            "Scores: AUC of bad against clean rows, 50 % for a score that tells nothing. Where no end is "
-            "declared bad, above 50 % says that bad rows are higher.",
+            "Scores: AUC of bad against clean rows, 0.50 for a score that tells nothing. Where no end is "
+            "declared bad, above 0.50 says that bad rows are higher.",
             ("stage", "score", "bad end", "meant for", "bad", "clean", "AUC"),
             (
                 (
@@ -69,7 +69,7 @@ def as_markdown(found: Yardstick) -> str:
             ),
         ),
         *_section(
-            "Rows of each noise, and what dropped them.",
+            "Rows of each noise, and what dropped them; of a copy, the original may be gone instead.",
             ("noise", "rows", "dropped", "by"),
             (
                 (n.noise, number(n.rows), percent(share(sum(n.dropped.values()), n.rows)), _by(n.dropped))
@@ -120,7 +120,7 @@ def _meant(noises: Sequence[str]) -> str:
 
 
 def _auc(value: float | None) -> str:
-    return NOTHING if value is None else f"{value * 100:.0f} %"
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _by(dropped: Mapping[str, int]) -> str:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from raysft.acquire.source import TRUTH, Acquired, FileSource, Source, Unit, WorldSource, expand, read
 from raysft.sample import SCHEMA, acquired_id, content_hash, digest
 from raysft.stage import StrictModel
+from raysft.world.noise import Noise
 
 GOOD = [{"instruction": f"第{i}题：一加{i}等于几？", "input": "", "output": str(1 + i)} for i in range(10)]
 
@@ -51,6 +52,16 @@ def test_source_without_kind_is_one_of_files() -> None:
         ({"path": "a", "format": "csv"}, ("sources", 0, "files", "format"), "'messages', 'sharegpt'"),
         ({}, ("sources", 0, "files", "path"), "Field required"),
         ({"kind": "world", "seed": 1}, ("sources", 0, "world", "rows"), "Field required"),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "noise": {"refusals": 0.1}},
+            ("sources", 0, "world", "noise", "refusals"),
+            "Extra inputs",
+        ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "set": "teacher", "noise": {"refusal": 0.1}},
+            ("sources", 0, "world"),
+            "noise is added to set: tasks only, not to set: teacher",
+        ),
         ({"kind": "sql"}, ("sources", 0), "kind must be 'files' (the default) or 'world'"),
         ({"kind": ["files"]}, ("sources", 0), "kind must be"),
         ("data/*.jsonl", ("sources", 0, "files"), "valid dictionary"),
@@ -66,7 +77,8 @@ def test_source_with_a_mistake_says_where_and_what(value: Any, place: tuple[Any,
 
 def test_source_survives_json_and_stays_equal() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Source)
-    for source in (FileSource(path="a", limit=3), WorldSource(kind="world", rows=3, seed=1)):
+    noisy = WorldSource(kind="world", rows=3, seed=1, noise=Noise(refusal=0.25))
+    for source in (FileSource(path="a", limit=3), WorldSource(kind="world", rows=3, seed=1), noisy):
         assert adapter.validate_json(adapter.dump_json(source)) == source
 
 
@@ -381,3 +393,20 @@ def test_world_row_of_a_generator_without_truth_has_null_there() -> None:
 def test_file_rows_have_no_truth_columns_whatever_the_file_holds(tmp_path: Path) -> None:
     got = acquired(write(tmp_path / "a.jsonl", [{**GOOD[0], "truth_noise": ["refusal"]}]))
     assert got.table.column_names == SCHEMA.names
+
+
+def test_noisy_world_has_its_rates_in_the_ids_and_its_noise_in_the_truth() -> None:
+    def rows(**noise: float) -> pa.Table:
+        source = WorldSource(kind="world", rows=60, seed=3, noise=Noise(**noise))
+        (unit,) = expand(source)
+        return read(source, unit).table
+
+    some, more = rows(refusal=0.3), rows(refusal=0.4)
+    assert {tuple(noises) for noises in some["truth_noise"].to_pylist()} == {(), ("refusal",)}
+    assert not {*some["id"].to_pylist()} & {*more["id"].to_pylist()}
+    assert rows(refusal=0.3).equals(some)
+    clean = WorldSource(kind="world", rows=60, seed=3)
+    (unit,) = expand(clean)
+    table = read(clean, unit).table
+    told = zip(some.to_pylist(), table.to_pylist(), strict=True)
+    assert all((a["messages"] == b["messages"]) != bool(a["truth_noise"]) for a, b in told)

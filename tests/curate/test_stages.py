@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from raysft.stage import Context, Fit, Gather, Map, Partition, StageConfig, load, names
+from raysft.world.noise import NAMES
 
 STAGES = [name for name in names() if name.startswith("curate.")]
 
@@ -47,3 +48,23 @@ def test_stage_functions_take_a_table_config_and_context(name: str) -> None:
                     Context,
                     "Context",
                 )
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_says_what_its_own_rules_and_scores_find_in_words_of_the_world(name: str) -> None:
+    module = load(name)
+    adds = getattr(module, "ADDS", ())
+    for what, noises in getattr(module, "FINDS", {}).items():
+        is_rule = what in getattr(module, "RULES", ()) or f"`{what}`" in module.__doc__.partition("Drops")[2]
+        assert is_rule != (what in adds), f"{what!r} is no rule and no score of {name}"
+        assert noises
+        assert set(noises) <= set(NAMES)
+    worse = getattr(module, "WORSE", {})
+    assert set(worse) <= set(adds)
+    assert set(worse.values()) <= {"high", "low"}
+
+
+def test_stages_with_rules_for_noise_declare_them() -> None:
+    found = {what for name in STAGES for what in getattr(load(name), "FINDS", {})}
+    wanted = {"refusal", "markup", "exact_duplicate", "near_duplicate", "semantic_duplicate", "perplexity"}
+    assert found >= wanted

@@ -13,13 +13,14 @@ from raysft.report.yardstick import CopyLine, RuleLine, ScoreLine, StageRows, Tr
 from raysft.report.yardstick_table import as_json, as_markdown
 
 
-def truth_of(*rows: tuple[str, Sequence[str], int]) -> Truth:
-    """Rows of (id, noises, group)."""
+def truth_of(*rows: tuple[str, Sequence[str], int], contents: str = "") -> Truth:
+    """Rows of (id, noises, group); `contents` has a letter a row, equal ones for equal texts."""
     ids, noises, groups = zip(*rows, strict=True)
     return Truth(
         pa.table(
             {
                 "id": pa.array(ids, pa.string()),
+                "content_hash": pa.array(contents or ids, pa.string()),
                 "truth_noise": pa.array(noises, pa.list_(pa.string())),
                 "truth_group": pa.array(groups, pa.int64()),
             }
@@ -124,6 +125,30 @@ def test_copy_rule_whose_winner_is_of_another_group_is_wrong() -> None:
     assert (line.dropped, line.hits, line.precision) == (4, 1, 1 / 4)
     assert (line.clean, line.clean_dropped, line.false_drops) == (3, 1, 1 / 3)
     assert line.copies == {"exact_copy": (1, 2), "near_duplicate": (1, 1), "paraphrase": (1, 1)}
+
+
+def test_copy_rule_that_keeps_a_spoilt_row_instead_of_a_good_one_is_wrong() -> None:
+    truth = truth_of(("a", [], 0), ("b", ["contradiction"], 0), ("c", ["exact_copy"], 0))
+    right = only(measure(truth, [stage("abc", {"b": ("same", "a")}, finds=SAME)]).copies)
+    wrong = only(measure(truth, [stage("abc", {"a": ("same", "b")}, finds=SAME)]).copies)
+    assert (right.hits, right.clean_dropped) == (1, 0)
+    assert (wrong.hits, wrong.clean_dropped) == (0, 1)
+    # the copy took the original's place; that a contradiction is left of the group too makes it no worse
+    assert wrong.copies["exact_copy"] == (1, 1)
+
+
+def test_copy_rule_that_drops_rows_alike_by_chance_is_right() -> None:
+    rows: list[tuple[str, list[str], int]] = [
+        ("a", [], 0),
+        ("b", [], 1),
+        ("c", ["exact_copy"], 1),
+        ("d", [], 3),
+    ]
+    drops = {"a": ("same", "c"), "d": ("same", "b")}
+    alike = only(measure(truth_of(*rows, contents="xxxy"), [stage("abcd", drops, finds=SAME)]).copies)
+    other = only(measure(truth_of(*rows), [stage("abcd", drops, finds=SAME)]).copies)
+    assert (alike.hits, alike.clean_dropped) == (1, 1)
+    assert (other.hits, other.clean_dropped) == (0, 2)
 
 
 def test_copy_rule_counts_what_stages_before_it_resolved() -> None:
