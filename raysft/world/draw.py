@@ -20,6 +20,7 @@ from raysft.world import (
     groups,
     letters,
     number_lists,
+    number_picks,
     numbers,
     sentences,
     units,
@@ -33,6 +34,7 @@ LANGUAGES = ("en", "zh")
 KINDS: tuple[Kind, ...] = (
     numbers.KINDS
     + number_lists.KINDS
+    + number_picks.KINDS
     + units.KINDS
     + dates.KINDS
     + clock.KINDS
