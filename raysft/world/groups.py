@@ -147,7 +147,7 @@ GROUPED = (
         "groups",
         "en",
         (
-            "To which groups do the words {list} [belong|go]?",
+            "{scene}. To which groups do {list} [belong|go]?",
             "{scene}. [Write|Give] the group of each: {list}.",
             "{scene} and thought of {list}. [Say|Tell me] their groups.",
             "{name} labels {list} at {place} with their groups. [Write|Show] the labels.",
@@ -269,17 +269,17 @@ def _size(name: str, lang: str, asked: tuple[str, ...], pick: Callable[..., str]
 def _compared_en(more: str, most: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The phrasings for two and for several animals; `more` and `most` are forms of one adjective."""
     return (
-        f"Which [animal|one|of them] is {more}, the {{first}} or the {{second}}?",
+        f"{{name}} and {{other}} [ask|wonder|disagree]: which is {more}, {{first}} or {{second}}?",
         f"{{scene}} and saw the {{first}} near the {{second}}. [Which|What] was {more}?",
-        f"[Compare|Take] {{first}} and {{second}}: which is {more}?",
+        f"{{scene}}. [Compare|Take] {{first}} and {{second}}: which is {more}?",
         f"{{scene}}. [Say|Tell me] if the {{first}} or the {{second}} is {more}.",
-        f"{{name}} feeds the {{first}} at {{place}}, {{other}} the {{second}}. Which is {more}?",
+        f"{{name}} fed the {{first}} at {{place}}, {{other}} the {{second}}. Which was {more}?",
         f"{{scene}}. Between {{second}} and {{first}}, name the {more} [animal|creature].",
     ), (
         f"{{scene}}. Which [animal|one] is the {most} of {{list}}?",
         f"{{scene}} and talked about {{list}}. [Name|Say] the {most} [animal|one].",
         f"{{name}} and {{other}} at {{place}} compare {{list}}. Which [animal|one] is {most}?",
-        f"[Compare|Take] {{list}}: which is {most}?",
+        f"[Compare|Take] {{list}}: which [one|animal] is {most}?",
         f"{{scene}}. Of {{list}}, which one is {most}?",
         f"The zoo showed {{name}} {{list}}. [Pick|Find] the {most}.",
     )
@@ -288,17 +288,17 @@ def _compared_en(more: str, most: str) -> tuple[tuple[str, ...], tuple[str, ...]
 def _compared_zh(word: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The same in Chinese; `word` is the adjective."""
     return (
-        f"{{first}}和{{second}}，[哪个|哪种动物]更{word}？",
+        f"{{first}}和{{second}}，[哪个|哪种动物|哪一种]更{word}？",
         f"{{scene}}，看见{{first}}和{{second}}，[谁|哪个]更{word}？",
         f"{{name}}和{{other}}[比一比|争论]：{{first}}{word}还是{{second}}{word}？",
         f"{{scene}}。[是|究竟]{{first}}{word}，还是{{second}}{word}？",
-        f"{{name}}在{{place}}说起{{first}}，{{other}}说{{second}}，[哪种动物|哪个]更{word}？",
+        f"{{name}}在{{place}}说起{{first}}，{{other}}说{{second}}，[哪种动物|哪个|谁]更{word}？",
         f"{{scene}}。{{first}}跟{{second}}[相比|比较]，写出更{word}的动物。",
     ), (
         f"{{list}}，[哪个|哪种动物]最{word}？",
         f"{{scene}}，聊起{{list}}，[其中|里面]谁最{word}？",
         f"{{name}}和{{other}}在{{place}}比较{{list}}，最{word}的是[哪种|什么]？",
-        f"[请从|从]{{list}}中选出体型最{word}的。",
+        f"{{name}}[请你从|要从]{{list}}中选最{word}的。",
         f"{{scene}}。在{{list}}里，最{word}的动物[是什么|是谁]？",
         f"{{name}}看了{{list}}，[个子|身体]最{word}的是谁？",
     )

@@ -82,7 +82,7 @@ KINDS = (
         (
             "[Write|Put] the words {list} in [capital|big] letters.",
             "{scene}. Type {list} in [upper case|capitals].",
-            "How do {list} look in [capitals|upper case]?",
+            "How does {name} write {list} in [capitals|upper case]?",
             "{scene} and [read|noted] {list}, but all in capitals. Copy that.",
             "{name} paints {list} for {other} near {place}, all [in capitals|with big letters]. Show it.",
             "{scene}. [Capitalise|Shout] every letter: {list}.",
@@ -94,7 +94,7 @@ KINDS = (
         "first_letter",
         "en",
         (
-            "[Give|Name] the first letters of {list}.",
+            "[Give|Name|Write] the first letters of {list} for {name}.",
             "{scene}. With which letters do {list} [begin|start]?",
             "{scene} and wrote {list}. Keep each initial [only|alone].",
             "[Shorten|Cut] {list} to their [opening letters|initials].",
@@ -120,7 +120,7 @@ KINDS = (
         "last_letter",
         "en",
         (
-            "[Give|Name] the last letters of {list}.",
+            "[Give|Name|Write] the last letters of {list} for {name}.",
             "{scene}. With which letters do {list} [end|finish]?",
             "{scene} and wrote {list}. Keep each final letter [only|alone].",
             "{scene}. [Copy|Say] nothing but the closing letters of {list}.",
@@ -146,7 +146,7 @@ KINDS = (
         "length",
         "en",
         (
-            "How many letters do {list} have [each|one by one]?",
+            "{scene}. How many letters do {list} have [each|one by one]?",
             "{scene}. Count letters: {list}, [word by word|each on its own].",
             "{name} tells {other} the lengths of {list}. [Write|Repeat|Show] them.",
             "{scene} and spelled {list}. [Which|What] lengths are these?",
@@ -171,7 +171,7 @@ KINDS = (
     _repeat(
         "en",
         (
-            "[Write|Say|Repeat] the word {word} {times} times in a row.",
+            "[Write|Say|Repeat] {word} {times} times for {name} and {other}.",
             "{scene} and [said|wrote] {word} {times} times. [Copy|Show] that.",
             "{name} calls {word} {times} times at {place}. What [sounds|words] does {other} hear?",
             "{scene}. Make {times} [copies|repetitions] of {word}.",
@@ -187,7 +187,7 @@ KINDS = (
             "{name}在{place}喊了{times}声“{word}”，{other}[听到|听见]了什么？",
             "{name}请{other}把“{word}”[抄写|重复]{times}次。",
             "{scene}，手机里出现“{word}”，[念|读]{times}遍。",
-            "{name}给{other}发了“{word}”，同样的词[发了|一共]{times}回，内容是什么？",
+            "{name}给{other}发了“{word}”，[发了|一共]{times}回，{place}的手机上是什么？",
         ),
     ),
 )
