@@ -16,12 +16,13 @@ from random import Random
 from raysft.algorithms.words import cjk_count
 from raysft.world import rubbish
 from raysft.world import vocabulary as v
-from raysft.world.check import is_right, truth_of
+from raysft.world.check import is_right, known_truth, truth_of
 from raysft.world.draw import KINDS_OF, Task, draw, is_held_out, reworded
 from raysft.world.edits import edited, edited_answer
 from raysft.world.evolution import KIND_OF, Truth
 from raysft.world.frames import unframed
 from raysft.world.kind import TASK_SLOT, fill, read
+from raysft.world.near_miss import near_miss, separator_of
 from raysft.world.turns import ANOTHER, QUOTED, SENTENCE, TWICE, another, demanded
 
 LABELLED_TASKS = ("classification", "multiple_choice")
@@ -29,13 +30,13 @@ LABELLED = {
     lang: tuple(kind for kind in kinds if kind.task in LABELLED_TASKS) for lang, kinds in KINDS_OF.items()
 }
 OTHER = {"en": "zh", "zh": "en"}
-SEPARATORS = (", ", "、", "，")
 TRIES = 50
 """Attempts at one way of spoiling before the next is used."""
 NEAR_MISS_SHARE = 0.6
-QUOTABLE = {"en": 20, "zh": 6}
+SHORTEST_CUT = 4
+"""Characters of a Chinese text that can be halved; shorter ones are single words."""
+QUOTABLE = {"en": 12, "zh": 4}
 """Characters of an English and a Chinese answer that may stand untranslated in the other language."""
-_OPTION = re.compile(r"\b([A-F])\. ?([^.。?？,，;；]+?)(?=,? [A-F]\.|[.。?？,，;；]|$)")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Conversation:
     def truth(self) -> Truth:
         """What is right for the last user turn."""
         if len(self.contents) == 2:
-            return Truth(self.task.answer, self.task.sentence, self.task.kind, self.task.slots)
+            return known_truth(self.task)
         roles = ("user", "assistant")
         messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(self.contents)]
         known = truth_of(messages)
@@ -150,29 +151,7 @@ def wrong_answer(clean: Conversation, rng: Random) -> Conversation:
 
 
 def _near_miss(clean: Conversation, rng: Random) -> str:
-    """Another option; one number a little off; or two items of the list exchanged; else ""."""
-    answer = clean.right_answer
-    numbers = list(re.finditer(r"\d+", answer))
-    separator = next((one for one in SEPARATORS if one in answer), None)
-    if others := _other_options(clean):
-        return rng.choice(others)
-    if numbers:
-        at = rng.choice(numbers)
-        step = rng.choice((1, 1, 1, 2, 3, 10 if len(at[0]) > 1 else 2)) * rng.choice((1, -1))
-        changed = str(max(0, int(at[0]) + step)).zfill(len(at[0]) if at[0][0] == "0" else 1)
-        return answer[: at.start()] + changed + answer[at.end() :]
-    if separator is None:
-        return ""
-    items = answer.split(separator)
-    first, second = rng.sample(range(len(items)), 2)
-    items[first], items[second] = items[second], items[first]
-    return separator.join(items)
-
-
-def _other_options(clean: Conversation) -> list[str]:
-    """The wrong options of a multiple-choice question; none where the answer is not one of its options."""
-    options = [f"{letter}. {text}" for letter, text in _OPTION.findall(clean.question)]
-    return [one for one in options if clean.refuses(one)] if clean.right_answer in options else []
+    return near_miss(clean.right_answer, clean.question, clean.lang, rng)
 
 
 def _others_answer(clean: Conversation, rng: Random) -> str:
@@ -180,7 +159,7 @@ def _others_answer(clean: Conversation, rng: Random) -> str:
     other = draw(rng, clean.lang, clean.truth.kind)
     if not clean.truth.is_evolved:
         return other.answer
-    known = demanded(clean.question, Truth(other.answer, other.sentence, other.kind, other.slots))
+    known = demanded(clean.question, known_truth(other))
     return known.answer if known else other.answer
 
 
@@ -208,10 +187,10 @@ def half_answer(clean: Conversation, rng: Random) -> Conversation:
 
 
 def _half(text: str) -> str:
-    """The first half of the items, words or Chinese characters of a text; "" where it has one alone."""
-    separator = next((one for one in (*SEPARATORS, " ") if one in text), "")
-    parts = text.split(separator) if separator else list(text)
-    if not separator and text.isascii():
+    """The first half of the items, words or Chinese characters of a text; "" where they are too few."""
+    separator = separator_of(text) or (" " if " " in text else "")
+    parts = text.split(separator) if separator else re.findall(r"[!-~]+|.", text)
+    if len(parts) < (2 if separator else SHORTEST_CUT):
         return ""
     return separator.join(parts[: len(parts) // 2])
 
@@ -244,7 +223,8 @@ def wrong_language(clean: Conversation, rng: Random) -> Conversation:
     """
     lang = OTHER[clean.lang]
     while True:
-        right, kind = clean.right_answer, KIND_OF.get((clean.truth.kind.name, lang))
+        kind = KIND_OF.get((clean.truth.kind.name, lang))
+        right = clean.contents[1] if clean.truth.is_evolved else clean.right_answer
         answer = translated(right, lang)
         if answer is None and len(right) > QUOTABLE[clean.lang] and kind is not None:
             text = draw(rng, lang, kind).sentence + rubbish.told(lang, rng)
@@ -267,9 +247,17 @@ def _dictionary() -> dict[str, dict[str, str]]:
         *v.GROUPS,
         *zip(v.DAYS_EN, v.DAYS_ZH, strict=True),
         *zip(v.MONTHS_EN, v.MONTHS_ZH, strict=True),
+        *zip(v.CAPITAL_EN, v.CAPITAL_ZH, strict=True),
         *zip(v.CAPITAL_EN.values(), v.CAPITAL_ZH.values(), strict=True),
         *zip(v.COLOUR_EN.values(), v.COLOUR_ZH.values(), strict=True),
-        *(("positive", "好评"), ("negative", "差评"), ("yes", "是"), ("no", "不是")),
+        *(
+            ("positive", "好评"),
+            ("negative", "差评"),
+            ("yes", "是"),
+            ("no", "不是"),
+            ("open", "开着"),
+            ("closed", "关着"),
+        ),
     ]
     return {"zh": dict(pairs), "en": {zh: en for en, zh in pairs}}
 
@@ -280,7 +268,7 @@ TRANSLATIONS = _dictionary()
 
 def translated(answer: str, lang: str) -> str | None:
     """The answer's number, word or list in `lang`, or None where a word of it is not in the vocabulary."""
-    separator = next((one for one in SEPARATORS if one in answer), "\n")
+    separator = separator_of(answer) or "\n"
     words = [w if w.isdecimal() else TRANSLATIONS[lang].get(w) for w in answer.split(separator)]
     known = [word for word in words if word is not None]
     return {"en": ", ", "zh": "、"}[lang].join(known) if len(known) == len(words) else None
@@ -290,9 +278,8 @@ def label_error(clean: Conversation, rng: Random) -> Conversation:
     """Another label of the same kind; a task without labels gives way to one that has them."""
     if len(clean.contents) > 2 or clean.task.kind not in LABELLED[clean.lang]:
         clean = single_turn(draw(rng, clean.lang, rng.choice(LABELLED[clean.lang])))
-    if others := _other_options(clean):
-        return clean.answered(rng.choice(others))
-    return clean.answered(_refused(clean, (_others_answer(clean, rng) for _ in range(TRIES))))
+    answers = (_near_miss(clean, rng) or _others_answer(clean, rng) for _ in range(TRIES))
+    return clean.answered(_refused(clean, answers))
 
 
 def pii(clean: Conversation, rng: Random) -> Conversation:

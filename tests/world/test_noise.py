@@ -213,24 +213,25 @@ def test_wrong_language_answers_mostly_in_the_other_language():
         assert chinese > 2 * words if row["lang"] == "en" else words > chinese, texts(row)
 
 
-def test_label_error_gives_another_label_that_the_question_s_kind_knows():
+def test_label_error_gives_other_labels_that_the_question_s_kind_knows():
     labelled = {"classification", "multiple_choice"}
     labels = defaultdict(set)
-    for row in tasks.generate(0, 20_000, 9):
-        if row["task"] in labelled and len(row["messages"]) == 2:
-            labels[row["truth_kind"]].add(row["truth_answer"])
+    for row in tasks.generate(0, 8000, 9):
+        if row["task"] == "classification" and len(row["messages"]) == 2:
+            labels[row["truth_kind"]].update(re.split(", |、", row["truth_answer"]))
     for row in having("label_error"):
-        assert row["task"] in labelled
         answer = answer_of(row["messages"])
+        assert row["task"] in labelled
         assert answer != row["truth_answer"]
-        if row["task"] == "classification":
-            assert answer in labels[row["truth_kind"]]
+        if row["task"] == "classification" and answer not in texts(row)[0]:
+            assert labels[row["truth_kind"]].issuperset(re.split(", |、", answer)), texts(row)
 
 
-def test_label_error_to_a_question_with_options_names_another_of_them():
-    for row in having("label_error"):
-        if row["truth_kind"].startswith("choice."):
-            assert answer_of(row["messages"]) in texts(row)[0], texts(row)
+def test_label_error_names_what_the_question_offers():
+    offering = [row for row in having("label_error") if row["truth_answer"] in texts(row)[0]]
+    assert len(offering) > 50
+    for row in offering:
+        assert answer_of(row["messages"]) in texts(row)[0], texts(row)
 
 
 def test_leaked_test_rows_are_held_out_rows_of_the_same_seed():
