@@ -113,6 +113,12 @@ class TrainConfig(StrictModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations, to save memory", json_schema_extra=EXECUTION_ONLY
     )
+    compile: bool = Field(
+        False,
+        description="torch.compile of each decoder layer while training, on CPUs with a C++ compiler; "
+        "all rows are padded to context_length",
+        json_schema_extra=EXECUTION_ONLY,
+    )
 
     exact_match: ExactMatchConfig | None = Field(
         None, description="ask held-out tasks before and after; a new setting is a new training run"

@@ -19,14 +19,18 @@ import pyarrow as pa
 import torch
 
 from raysft.sample import digest64
+from raysft.train.chat import IGNORED
 from raysft.train.checkpoint import Checkpoints, read_state, trained, write_state
 from raysft.train.collective import Alone, Collective
+from raysft.train.compiled import compiled_layers
 from raysft.train.config import TrainConfig
 from raysft.train.loss import label_nll
 from raysft.train.pack import Batch, PackedIndex, collate, order
 
 ADAM_BETAS = (0.9, 0.95)
 DEFAULT_MICRO_BATCHES = 8
+PADDING_SAMPLE = 16
+"""Tokens of a sample of pure padding: what attention costs grows with the length of samples."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -159,6 +163,7 @@ def train(
         data_digest: identity of the rows; a checkpoint made from others is refused.
 
     Raises:
+        NoCompiler: the config asks for compiled layers, and this machine cannot compile.
         NonFiniteLoss: with the step and the ids of its first samples.
         StateMismatch: the last checkpoint belongs to another run.
     """
@@ -174,25 +179,26 @@ def train(
         state = read_state(latest, model, optimizer, identity)
     collective.share(parameters)
     model.train()
-    while state["step"] < plan.steps:
-        report = _step(model, rows, index, plan, config, optimizer, parameters, collective, state["step"])
-        state["step"] = report.step
-        state["tokens"] += report.tokens
-        state["seconds"] += report.seconds
-        state["history"].append(
-            {
-                "step": report.step,
-                "loss": report.loss,
-                "learning_rate": report.learning_rate,
-                "tokens_per_s": report.tokens_per_second,
-            }
-        )
-        if checkpoints and (report.step % config.save_every_steps == 0 or report.step == plan.steps):
-            metrics = {"step": report.step, "loss": report.loss, "tokens": state["tokens"]}
-            checkpoints.save(
-                report.step, metrics, lambda folder: write_state(folder, model, optimizer, state)
+    with compiled_layers(model) if config.compile else nullcontext():
+        while state["step"] < plan.steps:
+            report = _step(model, rows, index, plan, config, optimizer, parameters, collective, state["step"])
+            state["step"] = report.step
+            state["tokens"] += report.tokens
+            state["seconds"] += report.seconds
+            state["history"].append(
+                {
+                    "step": report.step,
+                    "loss": report.loss,
+                    "learning_rate": report.learning_rate,
+                    "tokens_per_s": report.tokens_per_second,
+                }
             )
-        on_step(report)
+            if checkpoints and (report.step % config.save_every_steps == 0 or report.step == plan.steps):
+                metrics = {"step": report.step, "loss": report.loss, "tokens": state["tokens"]}
+                checkpoints.save(
+                    report.step, metrics, lambda folder: write_state(folder, model, optimizer, state)
+                )
+            on_step(report)
     return Trained(state["step"], state["tokens"], state["seconds"], state["history"])
 
 
@@ -217,9 +223,10 @@ def _step(
     taken = taken[np.argsort(-index.tokens[taken], kind="stable")]
     label_tokens = int(index.label_counts[taken].sum())
     nll = 0.0
-    for batch in micro_batches(rows, taken[collective.rank :: collective.size], config, device):
+    mine = taken[collective.rank :: collective.size]
+    for batch in micro_batches(rows, mine, config, device, is_one_shape=config.compile):
         with autocast(config, device):
-            loss = label_nll(model, batch).sum() / max(1, label_tokens)
+            loss = label_nll(model, batch, compiled=config.compile).sum() / max(1, label_tokens)
         loss.backward()
         nll += loss.item()
     (loss_of_step,) = collective.add([nll])
@@ -249,13 +256,37 @@ def _step(
 
 
 def micro_batches(
-    rows: pa.Table, taken: np.ndarray, config: TrainConfig, device: torch.device
+    rows: pa.Table,
+    taken: np.ndarray,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    is_one_shape: bool = False,
 ) -> Iterator[Batch]:
-    """The taken rows as tensors on the device, `rows_per_micro_batch` at a time."""
+    """The taken rows as tensors on the device, `rows_per_micro_batch` at a time.
+
+    With `is_one_shape` each is [rows_per_micro_batch, context_length], for code compiled for that shape.
+    """
     for start in range(0, len(taken), config.rows_per_micro_batch):
         batch = collate(rows.take(pa.array(taken[start : start + config.rows_per_micro_batch])))
+        if is_one_shape:
+            batch = padded(batch, config.rows_per_micro_batch, config.context_length)
         yield Batch(
             batch.input_ids.to(device, non_blocking=True),
             batch.labels.to(device, non_blocking=True),
             batch.position_ids.to(device, non_blocking=True),
         )
+
+
+def padded(batch: Batch, rows: int, width: int) -> Batch:
+    """The batch as [rows, width]; what is added are short samples of their own with nothing to learn."""
+    n, tokens = batch.input_ids.shape
+    input_ids = torch.zeros(rows, width, dtype=torch.int64)
+    labels = torch.full((rows, width), IGNORED)
+    position_ids = torch.arange(width).remainder(PADDING_SAMPLE).repeat(rows, 1)
+    # Padding begins a sample of its own right after what was there.
+    position_ids[:n, tokens:] = torch.arange(width - tokens).remainder(PADDING_SAMPLE)
+    input_ids[:n, :tokens] = batch.input_ids
+    labels[:n, :tokens] = batch.labels
+    position_ids[:n, :tokens] = batch.position_ids
+    return Batch(input_ids, labels, position_ids)
