@@ -11,6 +11,7 @@ from random import Random
 from raysft.sample import digest64
 from raysft.world import (
     choices,
+    classification,
     clock,
     comprehension,
     counting,
@@ -18,10 +19,12 @@ from raysft.world import (
     extraction,
     facts,
     groups,
+    knowledge,
     letters,
     number_lists,
     number_picks,
     numbers,
+    rewriting,
     sentences,
     units,
     words,
@@ -46,6 +49,9 @@ KINDS: tuple[Kind, ...] = (
     + counting.KINDS
     + extraction.KINDS
     + comprehension.KINDS
+    + classification.KINDS
+    + knowledge.KINDS
+    + rewriting.KINDS
     + sentences.KINDS
 )
 KINDS_OF = {lang: tuple(kind for kind in KINDS if kind.lang == lang) for lang in LANGUAGES}

@@ -21,7 +21,7 @@ LAYOUTS = {
         "{text}[问题|请问|提问|根据上文回答]：QUESTION",
         "QUESTION[短文|材料|请看|根据这段话回答]：{text}",
         "[根据短文回答|请从文中找答案|读短文并作答]。QUESTION{text}",
-        "“{text}”[读完这段话，请回答|看了上面的话，请问]：QUESTION",
+        "[有这样一段话|书上写着|文中说]：“{text}”[读完请回答|看了这些，请问]：QUESTION",
     ),
 }
 """Where the question stands; QUESTION is one of the kind's questions."""

@@ -1,4 +1,4 @@
-"""Kinds about sentences: sentiment, extraction, rewriting, and writing a sentence with a given word."""
+"""Kinds that ask for a sentence with one or two given words; any sentence that holds them is right."""
 
 from __future__ import annotations
 
@@ -6,158 +6,8 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
+from raysft.world.clauses import is_clean_word
 from raysft.world.kind import Kind, Sample, Slots, Solve
-
-THINGS = {"en": v.THINGS_EN, "zh": v.THINGS_ZH}
-JUDGEMENTS = {"en": (v.GOOD_EN, v.BAD_EN), "zh": (v.GOOD_ZH, v.BAD_ZH)}
-VERDICTS = {"en": ("positive", "negative"), "zh": ("好评", "差评")}
-
-
-def _verdict(lang: str) -> Solve:
-    def solve(slots: Slots) -> str | None:
-        pairs = zip(JUDGEMENTS[lang], VERDICTS[lang], strict=True)
-        return next((verdict for words, verdict in pairs if slots["word"] in words), None)
-
-    return solve
-
-
-def _opinion(lang: str) -> Sample:
-    return lambda rng, level: {
-        "thing": rng.choice(THINGS[lang]),
-        "word": rng.choice(JUDGEMENTS[lang][rng.random() < 0.5]),
-    }
-
-
-def _negated(lang: str, answer: str) -> Solve:
-    known = set(THINGS[lang])
-    return lambda slots: answer.format_map(slots) if slots["thing"] in known else None
-
-
-SENTIMENT = (
-    Kind(
-        "sentiment",
-        "classification",
-        "reviews",
-        "en",
-        (
-            "Is this review positive or negative: The {thing} was {word}.",
-            "Say positive or negative. Review: I think the {thing} is {word}.",
-        ),
-        _opinion("en"),
-        _verdict("en"),
-        "The review is {answer}.",
-    ),
-    Kind(
-        "sentiment",
-        "classification",
-        "reviews",
-        "zh",
-        (
-            "这条评论是好评还是差评：这个{thing}很{word}。",
-            "回答好评或差评。评论：我觉得这个{thing}很{word}。",
-        ),
-        _opinion("zh"),
-        _verdict("zh"),
-        "这条评论是{answer}。",
-    ),
-    Kind(
-        "negate",
-        "rewriting",
-        "language",
-        "en",
-        ("Make this sentence negative: The {thing} is {word}.",),
-        _opinion("en"),
-        _negated("en", "The {thing} is not {word}."),
-        "{answer}",
-    ),
-    Kind(
-        "negate",
-        "rewriting",
-        "language",
-        "zh",
-        ("把这句话改成否定句：这个{thing}很{word}。",),
-        lambda rng, level: {"thing": rng.choice(v.THINGS_ZH), "word": rng.choice(v.QUALITIES_ZH)},
-        _negated("zh", "这个{thing}不{word}。"),
-        "{answer}",
-    ),
-)
-
-_PAST = {present: past for present, past, _ in v.VERBS_EN}
-_SUBJECTS_EN = ("He", "She", *v.NAMES_EN)
-_SUBJECTS_ZH = ("他", "她", *v.NAMES_ZH)
-
-
-def _present(rng: Random, level: int) -> Slots:
-    verb, _, rest = rng.choice(v.VERBS_EN)
-    return {"who": rng.choice(_SUBJECTS_EN), "verb": verb, "rest": rest}
-
-
-def _past(slots: Slots) -> str | None:
-    past = _PAST.get(slots["verb"])
-    return f"{slots['who']} {past} {slots['rest']}." if past and slots["who"] in _SUBJECTS_EN else None
-
-
-def _today(rng: Random, level: int) -> Slots:
-    verb, thing = rng.choice(v.VERBS_ZH)
-    return {"who": rng.choice(_SUBJECTS_ZH), "what": verb + thing}
-
-
-def _yesterday(slots: Slots) -> str | None:
-    if slots["who"] not in _SUBJECTS_ZH or (slots["what"][:1], slots["what"][1:]) not in v.VERBS_ZH:
-        return None
-    return f"{slots['who']}昨天{slots['what'][0]}了{slots['what'][1:]}。"
-
-
-def _polite(requests: tuple[str, ...], answer: str) -> Solve:
-    def solve(slots: Slots) -> str | None:
-        request = slots["request"][:1].lower() + slots["request"][1:]
-        return answer.format(request=request) if request in requests else None
-
-    return solve
-
-
-REWRITING = (
-    Kind(
-        "past",
-        "rewriting",
-        "language",
-        "en",
-        ("Put this sentence into the past tense: {who} {verb} {rest}.",),
-        _present,
-        _past,
-        "{answer}",
-    ),
-    Kind(
-        "past",
-        "rewriting",
-        "language",
-        "zh",
-        ("把“今天”换成“昨天”，改写句子：{who}今天{what}。",),
-        _today,
-        _yesterday,
-        "{answer}",
-    ),
-    Kind(
-        "polite",
-        "rewriting",
-        "manners",
-        "en",
-        ("Make this request polite: {request}.", "Say it politely: {request}."),
-        lambda rng, level: {"request": rng.choice(v.REQUESTS_EN).capitalize()},
-        _polite(v.REQUESTS_EN, "Please {request}."),
-        "{answer}",
-    ),
-    Kind(
-        "polite",
-        "rewriting",
-        "manners",
-        "zh",
-        ("把这句话说得客气一些：{request}。", "请用礼貌的说法：{request}。"),
-        lambda rng, level: {"request": rng.choice(v.REQUESTS_ZH)},
-        _polite(v.REQUESTS_ZH, "请您{request}。"),
-        "{answer}",
-    ),
-)
 
 _ABOUT_EN = {
     "animal": "I drew the {word} in my book.",
@@ -180,50 +30,125 @@ _ABOUT_ZH = {
 _ABOUT = {"en": (v.GROUP_EN, _ABOUT_EN), "zh": (v.GROUP_ZH, _ABOUT_ZH)}
 SENTENCE_LENGTHS = {"en": range(10, 121), "zh": range(4, 61)}
 """Characters of a written sentence that passes."""
+ANY_WORD = {"en": "The word {word} is on my list.", "zh": "我会写{word}这个词。"}
+"""What can be written with a word of which nothing is known."""
+TWO_WORDS = {"en": "The {first} is next to the {second}.", "zh": "{first}在{second}旁边。"}
+_NAMES = {"en": v.NAMES_EN, "zh": v.NAMES_ZH}
+_ECHOES = {"en": ("sentence",), "zh": ("句", "“")}
+"""What an answer that only repeats the task holds."""
 
 
 def _written(lang: str) -> Solve:
-    groups, sentences = _ABOUT[lang]
+    groups, told = _ABOUT[lang]
 
     def solve(slots: Slots) -> str | None:
+        if not all(is_clean_word(lang, slots[slot]) for slot in ("word", "name") if slot in slots):
+            return None
         group = groups.get(slots["word"])
-        return sentences[group].format_map(slots) if group else None
+        return (told[group] if group else ANY_WORD[lang]).format_map(slots)
 
     return solve
 
 
+def _written_with_two(lang: str) -> Solve:
+    def solve(slots: Slots) -> str | None:
+        is_known = all(is_clean_word(lang, word) for word in slots.values())
+        return TWO_WORDS[lang].format_map(slots) if is_known and slots["first"] != slots["second"] else None
+
+    return solve
+
+
+def _words(lang: str, count: int) -> Sample:
+    groups, names = _ABOUT[lang][0], _NAMES[lang]
+    slots = ("word",) if count == 1 else ("first", "second")
+
+    def sample(rng: Random, level: int) -> Slots:
+        words = rng.sample(list(groups), count)
+        return {"name": rng.choice(names), **dict(zip(slots, words, strict=True))}
+
+    return sample
+
+
 def _is_sentence(lang: str) -> Callable[[str, Slots], bool]:
     def accepts(answer: str, slots: Slots) -> bool:
-        has_word = slots["word"] in (answer.split() if lang == "en" else answer)
-        has_word = has_word or (lang == "en" and f"{slots['word']}." in answer)
-        return has_word and answer.endswith((".", "。")) and len(answer) in SENTENCE_LENGTHS[lang]
+        words = [slots[slot] for slot in ("word", "first", "second") if slot in slots]
+        held = {word.strip(",.;!?") for word in answer.split()} if lang == "en" else answer
+        is_echo = any(echo in answer for echo in _ECHOES[lang])
+        has_words = all(word in held for word in words) and not is_echo
+        return has_words and answer.endswith((".", "。")) and len(answer) in SENTENCE_LENGTHS[lang]
 
     return accepts
 
 
-WRITING = (
-    Kind(
-        "sentence_with",
+def _kind(name: str, lang: str, sample: Sample, solve: Solve, level: int, *phrasings: str) -> Kind:
+    return Kind(
+        name,
         "writing",
         "language",
+        lang,
+        phrasings,
+        sample,
+        solve,
+        "{answer}",
+        _is_sentence(lang),
+        levels=(level,),
+    )
+
+
+KINDS = (
+    _kind(
+        "sentence_with",
         "en",
-        ("Write a sentence with the word {word}.", "Use the word {word} in a sentence."),
-        lambda rng, level: {"word": rng.choice(list(v.GROUP_EN))},
+        _words("en", 1),
         _written("en"),
-        "{answer}",
-        _is_sentence("en"),
+        1,
+        "Write a [short|simple|new|nice] sentence with the word {word}.",
+        "Use the word {word} in a sentence[| of your own| about your family| about a normal day].",
+        "{name} is learning English and [needs a sentence with|wants to hear a line with] {word}. Write one.",
+        "[Invent|Make up|Think of] a sentence in which {word} [appears|has a place|is named].",
+        "How can {name} use {word} in a sentence? [Show it|Give one example].",
+        "For the [wall|letter|book|card] of {name}, write one line that contains {word}.",
+        "[Tell|Write to] {name} something in which the word {word} stands.",
+        "[The teacher|Grandmother] says {word} to {name}. Put it into a whole sentence.",
     ),
-    Kind(
+    _kind(
         "sentence_with",
-        "writing",
-        "language",
         "zh",
-        ("用“{word}”造一个句子。", "写一句话，里面要有“{word}”。"),
-        lambda rng, level: {"word": rng.choice(list(v.GROUP_ZH))},
+        _words("zh", 1),
         _written("zh"),
-        "{answer}",
-        _is_sentence("zh"),
+        1,
+        "[请|]用“{word}”造一个[句子|简单的句子|短句]。",
+        "写一句[话|简单的话|自己的话]，里面要有“{word}”。",
+        "{name}在学中文，[请用|想听一句带]“{word}”的话[给他看|帮帮他]。",
+        "{name}不会用“{word}”这个词，[请举一个例子|写个例句吧]。",
+        "[想|编]一个含有“{word}”的句子[送给|说给]{name}。",
+        "老师让{name}把“{word}”[写进|放进]一句话，怎么写？",
+        "[造句练习|今天的造句作业]：“{word}”。",
+    ),
+    _kind(
+        "sentence_with_two",
+        "en",
+        _words("en", 2),
+        _written_with_two("en"),
+        2,
+        "Write a [short|simple|new] sentence with the words {first} and {second}.",
+        "Use both {first} and {second} in [one|a single] sentence.",
+        "{name} needs [a line|some text] in which {first} and {second} [appear|stand] together. Write it.",
+        "[Invent|Make up|Think of] a sentence about {first} and {second} [for|with] {name}.",
+        "The words are {first}, {second}. [Put them into one sentence|Make a sentence of them].",
+        "How would {name} [say something|write a line] with {first} as well as {second}?",
+    ),
+    _kind(
+        "sentence_with_two",
+        "zh",
+        _words("zh", 2),
+        _written_with_two("zh"),
+        2,
+        "[请|]用“{first}”和“{second}”造一个句子。",
+        "写一句话，里面[既有|要有]“{first}”，[也有|还有]“{second}”。",
+        "{name}想把“{first}”与“{second}”[放进|写进]同一句话，怎么写？",
+        "两个词是{first}、{second}，[请连成一句话|请写一个句子]。",
+        "[想|编]一句话说给{name}听，要提到“{first}”“{second}”。",
+        "老师给了{name}“{first}”“{second}”[两个词|这些词]，请造句。",
     ),
 )
-
-KINDS = SENTIMENT + REWRITING + WRITING
