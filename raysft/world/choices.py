@@ -132,7 +132,7 @@ def _is_number(text: str) -> bool:
 
 def _sum(lang: str, asked: tuple[str, ...]) -> Kind:
     def draw(rng: Random, level: int) -> tuple[Slots, list[str]]:
-        a, b = rng.randint(1, _BIG[level]), rng.randint(1, _BIG[level])
+        a, b = rng.randint(2, _BIG[level]), rng.randint(2, _BIG[level])
         wrong = rng.sample([n for n in range(max(0, a + b - 6), a + b + 7) if n != a + b], 2)
         return {"a": str(a), "b": str(b)}, [str(a + b), *map(str, wrong)]
 

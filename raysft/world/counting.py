@@ -101,7 +101,7 @@ KINDS = (
         (
             "How many words [are in|stand in] this list: {list}?",
             "{scene}. Count the words: {list}.",
-            "{name} [buys|packs] {list}, one of each. How many things is that?",
+            "{name} [learns|writes] {list}, each word once. How many words is that?",
             "{name} reads out {list} at {place}. [What number of|How many] words does {other} hear?",
             "Give the [number|count|total] of words in {list}.",
             "{scene}. The list is {list}. How [long is it|many entries has it]?",
@@ -116,7 +116,7 @@ KINDS = (
         (
             "这里[一共|总共]有几个词：{list}？",
             "{scene}。[数一数|算算]有多少个词：{list}。",
-            "{name}[买了|带了]{list}，每样一个，一共几样？",
+            "{name}[学了|写了]{list}，每词一遍，一共几个词？",
             "{name}在{place}念了{list}，{other}[听到|听见]几个词？",
             "{list}，[词的个数|词数]是多少？",
             "{scene}。单子上有{list}，[共几项|一共几项]？",

@@ -33,14 +33,17 @@ def _facts(name: str, domain: str, lang: str, table: Table, asked: tuple[str, ..
     keys = list(table)
 
     def sample(rng: Random, level: int) -> Slots:
-        return {"list": join_and(rng.sample(keys, level + 1), lang), **surroundings(rng, lang)}
+        words = rng.sample(keys, level + 1)
+        listed = join(words, lang) if name == "opposites" and lang == "zh" else join_and(words, lang)
+        return {"list": listed, **surroundings(rng, lang)}
 
     def solve(slots: Slots) -> str | None:
         words = split_and(slots["list"], lang)
         found = looked_up(table, words) if 2 <= len(words) <= 4 and are_clean(slots, lang) else None
-        return join(found, lang) if found is not None else None
+        return join(found, other if is_translated else lang) if found is not None else None
 
-    task = "translation" if name == "translate_list" else "lookup"
+    is_translated, other = name == "translate_list", "zh" if lang == "en" else "en"
+    task = "translation" if is_translated else "lookup"
     return Kind(name, task, domain, lang, asked, sample, solve, levels=(1, 2, 3))
 
 
@@ -175,7 +178,7 @@ LANGUAGE = (
             "{scene} and said {list}, always meaning the contrary. What was [meant|true]?",
             "Turn {list} into their [opposites|contraries], as {name} did with {other}.",
             "{scene}. Which words mean the [reverse|contrary] of {list}?",
-            "{name} and {other} read {list} at {place}. [Match|Give] each its opposite.",
+            "{name} and {other} read {list} at {place}. [Write|Give] each one's opposite.",
         ),
     ),
     _facts(
@@ -315,7 +318,7 @@ NATURE = (
         "en",
         v.YOUNG_EN,
         (
-            "How are the young of {list} [called|named], {name} and {other} ask?",
+            "{name} and {other} ask how the young of {list} are [called|named].",
             "{scene}. [Name|Give] the babies of {list}.",
             "{scene} and saw {list}, each with a baby. [Name|Call] the babies.",
             "{scene}. Which words are for [small|young] {list}?",

@@ -43,9 +43,9 @@ def split(text: str, lang: str) -> list[str] | None:
 
 
 def split_and(text: str, lang: str) -> list[str]:
-    """The words of a list as it stands in a sentence."""
+    """The words of a list as it stands in a sentence, or of one that is only separated."""
     most, found, last = text.rpartition(AND[lang])
-    return [*most.split(SEPARATOR[lang]), last] if found else [last]
+    return [*most.split(SEPARATOR[lang]), last] if found else text.split(SEPARATOR[lang])
 
 
 def is_word(text: str, lang: str) -> bool:

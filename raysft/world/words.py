@@ -98,7 +98,7 @@ KINDS = (
             "{scene}. [Write|Say] this list from the last word to the first: {list}.",
             "{name} [says|reads] {list}. {other} repeats it [backwards, word by word|in the opposite order]. "
             "What does {other} say?",
-            "[Start|Begin] with the end of the list {list}.",
+            "Write this from its end to its [start|beginning]: {list}.",
             "{name} and {other} read at {place}: {list}. [Please list|List] these back to front.",
             "{scene}. How does the list {list} [look|read] in reverse?",
         ),
@@ -122,7 +122,7 @@ KINDS = (
         (
             "[What is|Give me|Tell me] the {which} word [in|of] this list: {list}.",
             "{scene}. Of the words {list}, which one comes {which}?",
-            "{name} [bought|saw|wrote down] {list}, in that order. What was {which}?",
+            "{name} [heard|saw|wrote down] {list}, in that order. What was {which}?",
             "Read {list} and [copy|write] only the {which} [word|one].",
             "In the row {list}, [which word stands|what stands] in {which} place?",
             "At {place}, {name} [learns|reads] the words {list}. [Name|Say] the {which} of them.",
@@ -147,7 +147,7 @@ KINDS = (
         (
             "[Remove|Delete|Drop] the word {word} from this list: {list}.",
             "{scene}. The list says {list}. [Write|Copy] it without {word}.",
-            "{name} has {list} in a bag and [loses|gives away] the {word}. What is left?",
+            "{name} has the words {list} and [forgets|gives away] {word}. What remains?",
             "Leave out {word}: {list}.",
             "[Which words remain|What remains] of {list} when {word} is [taken away|crossed out]?",
             "{name} and {other} write {list} on a board at {place}. Then {other} [erases|wipes off] {word}. "
@@ -161,7 +161,7 @@ KINDS = (
         (
             "请[从下面的词里|从这些词中|在这一串里]去掉“{word}”：{list}。",
             "{scene}。单子上写着{list}，[删掉|划掉]“{word}”以后还有什么？",
-            "{name}的包里有{list}，[丢了|送走了]“{word}”，还剩下什么？",
+            "{name}的词卡有{list}，[丢了|送走了]“{word}”，还剩下什么？",
             "{list}，不要“{word}”，[其余的照抄|把别的写下来|只写其他的]。",
             "{name}在{place}写了{list}，{other}擦掉了“{word}”，[还留着|剩下]哪些词？",
         ),
@@ -221,9 +221,9 @@ KINDS = (
         "replace_word",
         "en",
         (
-            "[Replace|Exchange] the word {word} by {new} in this list: {list}.",
+            "[Replace|Swap out] the word {word} with {new} in this list: {list}.",
             "{scene}. Write {new} instead of {word}: {list}.",
-            "{name} ordered {list}, but takes {new} in place of {word}. [Now list|List] what {name} gets.",
+            "{name} wrote {list}, but wants {new} in place of {word}. [Now list|List] what {name} wants.",
             "[Change|Turn] {word} into {new} and [copy|keep] the rest: {list}.",
             "The list {list} has a mistake: {word} should be {new}. [Correct it|Write it well|Repair it].",
         ),
@@ -235,7 +235,7 @@ KINDS = (
         (
             "请把下面的“{word}”[换成|改成]“{new}”：{list}。",
             "{scene}。单子{list}里有一处[错误|写错了]，“{word}”应该是“{new}”，请改正。",
-            "{name}点了{list}，后来不要“{word}”，[改要|换了]“{new}”，最后[是哪些|都有什么]？",
+            "{name}写了{list}，后来不要“{word}”，[改要|换了]“{new}”，最后[是哪些|都有什么]？",
             "用“{new}”[代替|替换]“{word}”，其他[不变|照抄]：{list}。",
         ),
         _replaced,
