@@ -17,7 +17,7 @@ def _kind(name: str, lang: str, sample: Sample, solve: Solve, *phrasings: str, t
         sample,
         solve,
         "{answer}",
-        is_exact=name == "capitals",
+        is_exact=name == "shout",
         levels=levels,
     )
 
@@ -119,7 +119,7 @@ KINDS = (
         "{name}是客人，我想说“{request}”，用“请您”[怎么开口|怎么讲]？",
     ),
     _kind(
-        "replace_word",
+        "exchange",
         "en",
         grammar.to_replace_en,
         grammar.replaced("en"),
@@ -130,7 +130,7 @@ KINDS = (
         'What becomes of "{sentence}" when {old} turns into {new}?',
     ),
     _kind(
-        "replace_word",
+        "exchange",
         "zh",
         grammar.to_replace_zh,
         grammar.replaced("zh"),
@@ -141,7 +141,7 @@ KINDS = (
         "[改一个词|换一个词]，“{old}”改为“{new}”：{sentence}。",
     ),
     _kind(
-        "remove_word",
+        "shorten",
         "en",
         grammar.to_remove_en,
         grammar.removed("en"),
@@ -152,7 +152,7 @@ KINDS = (
         "[The word|Here] {word} is not needed: {sentence}. Shorten the sentence.",
     ),
     _kind(
-        "remove_word",
+        "shorten",
         "zh",
         grammar.to_remove_zh,
         grammar.removed("zh"),
@@ -163,7 +163,7 @@ KINDS = (
         "[删掉一个词|缩短句子]，去掉的是“{word}”：{sentence}。",
     ),
     _kind(
-        "add_word",
+        "lengthen",
         "en",
         grammar.to_add_en,
         grammar.added_en,
@@ -175,7 +175,7 @@ KINDS = (
         top=1,
     ),
     _kind(
-        "add_word",
+        "lengthen",
         "zh",
         grammar.to_add_zh,
         grammar.added_zh,
@@ -276,7 +276,7 @@ KINDS = (
         top=3,
     ),
     _kind(
-        "capitals",
+        "shout",
         "en",
         grammar.has_pet,
         grammar.capitals,
