@@ -317,8 +317,7 @@ STORIES = (
             "{name} has {a} [boxes|baskets|bags] with {b} {items} in each. How many {items} are "
             "[there|these] in all?",
             "{name} [packs|fills] {a} bags. [Each bag|Every one] holds {b} {items}. How many are packed?",
-            "Every [day|week|year] {name} gets {b} {items}. How many [is that|come together] after "
-            "{a} times?",
+            "[Every|Each] day {name} [gets|sells] {b} {items}. How many [is that|are those] in {a} days?",
             "To {other} come {a} children, and each brings {b} {items}. How many {items} [are there "
             "then|does that make]?",
             "At {place} stand {a} tables, all with {b} {items} on them. How many can {name} count?",
