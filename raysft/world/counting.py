@@ -138,7 +138,7 @@ KINDS = (
         ),
         _repeats_sample("en"),
         _repeats_solve("en"),
-        "The word {word} occurs {answer} times.",
+        "The number of times that {word} occurs is {answer}.",
     ),
     _count(
         "count_word",

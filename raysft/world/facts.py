@@ -79,7 +79,7 @@ GEOGRAPHY = (
         "{word}的首都是{answer}。",
     ),
     _facts(
-        "capitals",
+        "capital_list",
         "geography",
         "en",
         v.CAPITAL_EN,
@@ -93,7 +93,7 @@ GEOGRAPHY = (
         ),
     ),
     _facts(
-        "capitals",
+        "capital_list",
         "geography",
         "zh",
         v.CAPITAL_ZH,

@@ -194,7 +194,7 @@ KINDS = (
         _swapped,
     ),
     _on_list(
-        "add_word",
+        "add_to_list",
         "en",
         (
             "[Put|Write|Add] the word {new} at the {side} of this list: {list}.",
@@ -207,7 +207,7 @@ KINDS = (
         _added,
     ),
     _on_list(
-        "add_word",
+        "add_to_list",
         "zh",
         (
             "请在[这些词|下面这串词]的{side}加上“{new}”：{list}。",
@@ -218,7 +218,7 @@ KINDS = (
         _added,
     ),
     _on_list(
-        "replace_word",
+        "replace_in_list",
         "en",
         (
             "[Replace|Swap out] the word {word} with {new} in this list: {list}.",
@@ -230,7 +230,7 @@ KINDS = (
         _replaced,
     ),
     _on_list(
-        "replace_word",
+        "replace_in_list",
         "zh",
         (
             "请把下面的“{word}”[换成|改成]“{new}”：{list}。",
