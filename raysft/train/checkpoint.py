@@ -1,8 +1,9 @@
-"""The state of a training run on disk: trained parameters, Adam's moments, and where the run stood.
+"""The state of a training run on disk: trained parameters, their moments, and where the run stood.
 
-A checkpoint is a folder with `state.safetensors` (tensors `parameter.<name>`, `exp_avg.<name>`,
-`exp_avg_sq.<name>` of trained parameters only) and `state.json` (steps done, history, plan). No random
-state: every step seeds its own (raysft/train/loop.py), and the learning rate follows from the step.
+A checkpoint is a folder with `state.safetensors` (tensors `parameter.<name>` of trained parameters only,
+and `<moment>.<name>` for each moment that their optimizer keeps) and `state.json` (steps done, history,
+plan). No random state: every step seeds its own (raysft/train/loop.py), and the learning rate follows
+from the step.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+
+from raysft.train.optimizer import MOMENTS, moments, restore
 
 Write = Callable[[Path], None]
 
@@ -71,24 +74,28 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def write_state(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: Mapping[str, Any],
 ) -> None:
     """Write the run's state into a folder that exists."""
     tensors = {}
     for name, parameter in trained(model).items():
         tensors[f"parameter.{name}"] = parameter.detach().cpu().contiguous()
-        moments = optimizer.state.get(parameter, {})
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if moment in moments:
-                tensors[f"{moment}.{name}"] = moments[moment].detach().cpu().contiguous()
+        for moment, tensor in moments(optimizers, parameter).items():
+            tensors[f"{moment}.{name}"] = tensor.detach().cpu().contiguous()
     save_file(tensors, folder / "state.safetensors")
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
 def read_state(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, plan: Mapping[str, Any]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    plan: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Put a checkpoint's tensors into model and optimizer and return its JSON state.
+    """Put a checkpoint's tensors into model and optimizers and return its JSON state.
 
     Raises:
         StateMismatch: names what differs.
@@ -115,11 +122,6 @@ def read_state(
     for name, parameter in parameters.items():
         with torch.no_grad():
             parameter.copy_(stored[name])
-        if f"exp_avg.{name}" in tensors:
-            optimizer.state[parameter] = {
-                # The fused AdamW keeps its count of steps beside the parameter.
-                "step": torch.tensor(float(state["step"]), device=parameter.device),
-                "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
-            }
+        kept = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS if f"{moment}.{name}" in tensors}
+        restore(optimizers, parameter, kept, state["step"])
     return state

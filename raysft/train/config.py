@@ -85,6 +85,11 @@ class TrainConfig(StrictModel):
 
     epochs: float = Field(1.0, gt=0, description="passes over the training rows; 0.5 is half of one")
     max_steps: int | None = Field(None, ge=1, description="ends the run earlier than `epochs` would")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: Muon for the matrices inside the layers, scaled so that learning_rate and "
+        "weight_decay mean what they mean for AdamW, and AdamW for the rest; with method full only",
+    )
     learning_rate: float = Field(2e-4, gt=0, description="at the top of the schedule")
     warmup_ratio: float = Field(0.03, ge=0, le=1, description="share of the steps that lead up to it")
     schedule: Literal["cosine", "constant", "linear"] = Field("cosine", description="after the warm-up")
@@ -142,6 +147,8 @@ class TrainConfig(StrictModel):
         problems = self._model_problems()
         if self.tokens_per_step is not None and self.micro_batches_per_step is not None:
             problems.append("set tokens_per_step or micro_batches_per_step, not both")
+        if self.optimizer == "muon" and self.method.kind != "full":
+            problems.append(f"optimizer is muon, but method is {self.method.kind}; set optimizer: adamw")
         if self.eval_fraction > 0 and self.eval_max_rows == 0:
             problems.append("eval_max_rows is 0; set eval_fraction: 0 to hold nothing out")
         _refuse(problems)

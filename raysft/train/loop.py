@@ -25,9 +25,10 @@ from raysft.train.collective import Alone, Collective
 from raysft.train.compiled import compiled_layers
 from raysft.train.config import TrainConfig
 from raysft.train.loss import label_nll
+from raysft.train.optimizer import make_optimizers
+from raysft.train.optimizer import step as optimizer_step
 from raysft.train.pack import Batch, PackedIndex, collate, order
 
-ADAM_BETAS = (0.9, 0.95)
 DEFAULT_MICRO_BATCHES = 8
 PADDING_SAMPLE = 16
 """Tokens of a sample of pure padding: what attention costs grows with the length of samples."""
@@ -132,18 +133,6 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the trained parameters; matrices decay, norms and biases do not."""
-    parameters = list(trained(model).values())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.learning_rate, betas=ADAM_BETAS, fused=True
-    )
-
-
 def train(
     model: Any,
     rows: pa.Table,
@@ -170,18 +159,25 @@ def train(
     collective = collective or Alone()
     index = PackedIndex.of(rows)
     plan = make_plan(config, index)
-    identity = {**asdict(plan), "data": data_digest, "learning_rate": config.learning_rate}
-    optimizer = make_optimizer(model, config)
+    identity = {
+        **asdict(plan),
+        "data": data_digest,
+        "learning_rate": config.learning_rate,
+        "optimizer": config.optimizer,
+    }
+    optimizers = make_optimizers(model, config)
     parameters = list(trained(model).values())
     state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "history": [], "plan": identity}
     latest = checkpoints.latest() if checkpoints else None
     if latest is not None:
-        state = read_state(latest, model, optimizer, identity)
+        state = read_state(latest, model, optimizers, identity)
     collective.share(parameters)
     model.train()
     with compiled_layers(model) if config.compile else nullcontext():
         while state["step"] < plan.steps:
-            report = _step(model, rows, index, plan, config, optimizer, parameters, collective, state["step"])
+            report = _step(
+                model, rows, index, plan, config, optimizers, parameters, collective, state["step"]
+            )
             state["step"] = report.step
             state["tokens"] += report.tokens
             state["seconds"] += report.seconds
@@ -196,7 +192,7 @@ def train(
             if checkpoints and (report.step % config.save_every_steps == 0 or report.step == plan.steps):
                 metrics = {"step": report.step, "loss": report.loss, "tokens": state["tokens"]}
                 checkpoints.save(
-                    report.step, metrics, lambda folder: write_state(folder, model, optimizer, state)
+                    report.step, metrics, lambda folder: write_state(folder, model, optimizers, state)
                 )
             on_step(report)
     return Trained(state["step"], state["tokens"], state["seconds"], state["history"])
@@ -208,7 +204,7 @@ def _step(
     index: PackedIndex,
     plan: Plan,
     config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     parameters: list[torch.nn.Parameter],
     collective: Collective,
     step: int,
@@ -239,10 +235,7 @@ def _step(
     collective.add_gradients(parameters)
     grad_norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     rate = learning_rate(config, step, plan.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer_step(optimizers, rate)
     return StepReport(
         step=step + 1,
         steps=plan.steps,

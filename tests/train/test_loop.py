@@ -46,8 +46,9 @@ def test_train_few_rows_lowers_the_loss(rows):
     assert history[-1] < history[0] * 0.5
 
 
-def test_train_stopped_and_resumed_repeats_the_uninterrupted_losses(rows, tmp_path):
-    config = make_config()
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_train_stopped_and_resumed_repeats_the_uninterrupted_losses(rows, tmp_path, optimizer):
+    config = make_config(optimizer=optimizer)
     expected = losses(rows, config)
     assert len(expected) > 7
     checkpoints = FolderCheckpoints(tmp_path, keep=1)
@@ -76,6 +77,9 @@ def test_train_resume_with_other_rows_or_rate_is_refused(rows, tmp_path):
     other = make_config(max_steps=1, learning_rate=1e-3)
     with pytest.raises(StateMismatch, match="learning_rate"):
         losses(rows, other, checkpoints=FolderCheckpoints(tmp_path, keep=1), data_digest="a")
+    muon = make_config(max_steps=1, optimizer="muon")
+    with pytest.raises(StateMismatch, match="optimizer was adamw and is muon"):
+        losses(rows, muon, checkpoints=FolderCheckpoints(tmp_path, keep=1), data_digest="a")
 
 
 def test_train_unfinished_checkpoint_is_not_seen(rows, tmp_path):
@@ -89,10 +93,12 @@ def test_train_unfinished_checkpoint_is_not_seen(rows, tmp_path):
     assert checkpoints.latest() is None
 
 
-def test_train_micro_batch_size_does_not_change_the_losses(rows):
-    one = losses(rows, make_config(max_steps=4, micro_batches_per_step=4, rows_per_micro_batch=1))
-    four = losses(rows, make_config(max_steps=4, micro_batches_per_step=1, rows_per_micro_batch=4))
-    np.testing.assert_allclose(one, four, rtol=2e-5)
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 2e-5), ("muon", 2e-3)])
+def test_train_micro_batch_size_does_not_change_the_losses(rows, optimizer, tolerance):
+    settings = {"max_steps": 4, "optimizer": optimizer}
+    one = losses(rows, make_config(micro_batches_per_step=4, rows_per_micro_batch=1, **settings))
+    four = losses(rows, make_config(micro_batches_per_step=1, rows_per_micro_batch=4, **settings))
+    np.testing.assert_allclose(one, four, rtol=tolerance)
 
 
 def test_train_first_loss_is_the_mean_over_learnt_tokens_of_the_step(rows):
