@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +101,53 @@ def test_train_micro_batch_size_does_not_change_the_losses(rows, optimizer, tole
     one = losses(rows, make_config(micro_batches_per_step=4, rows_per_micro_batch=1, **settings))
     four = losses(rows, make_config(micro_batches_per_step=1, rows_per_micro_batch=4, **settings))
     np.testing.assert_allclose(one, four, rtol=tolerance)
+
+
+class Together:
+    """Threads of one process as a group of processes."""
+
+    size = 2
+
+    def __init__(self, rank, said, barrier):
+        self.rank = rank
+        self._said = said
+        self._barrier = barrier
+
+    def _all(self, value):
+        self._said[self.rank] = value
+        self._barrier.wait()
+        found = list(self._said)
+        self._barrier.wait()
+        return found
+
+    def add(self, values):
+        return [sum(column) for column in zip(*self._all(list(values)), strict=True)]
+
+    def add_gradients(self, parameters):
+        mine = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+        for parameter, parts in zip(parameters, zip(*self._all(mine), strict=True), strict=True):
+            parameter.grad = torch.stack(parts).sum(0)
+
+    def share(self, parameters):
+        first = self._all([p.detach().clone() for p in parameters])[0]
+        for parameter, value in zip(parameters, first, strict=True):
+            parameter.data.copy_(value)
+
+
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 2e-5), ("muon", 2e-3)])
+def test_train_two_processes_keep_one_model_and_the_losses_of_one(rows, optimizer, tolerance):
+    config = make_config(optimizer=optimizer, max_steps=4)
+    models = [make_tiny(seed)[0] for seed in (0, 1)]
+    said, barrier = [None, None], threading.Barrier(2, timeout=60)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(train, model, rows, config, collective=Together(rank, said, barrier))
+            for rank, model in enumerate(models)
+        ]
+        first, second = ([entry["loss"] for entry in run.result().history] for run in runs)
+    assert first == second
+    assert all(torch.equal(p, q) for p, q in zip(*(m.parameters() for m in models), strict=True))
+    np.testing.assert_allclose(first, losses(rows, config), rtol=tolerance)
 
 
 def test_train_first_loss_is_the_mean_over_learnt_tokens_of_the_step(rows):
