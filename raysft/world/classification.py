@@ -188,8 +188,8 @@ SORTS = {"en": ("question", "statement", "request"), "zh": ("疑问句", "陈述
 def _said(lang: str, sort: int, rng: Random, level: int) -> str:
     """A question, a statement or a request, with its mark at the end."""
     if lang == "zh":
-        text = clauses.statement("zh", rng, level)
-        ask, order = (f"{text}吗？", f"{clauses.subject('zh', rng)}几点{clauses.action_zh(rng)}？"), ""
+        text = clauses.statement("zh", rng, 1 + level)
+        ask, order = (f"{text}吗？", f"{clauses.subject('zh', rng)}几点和朋友{clauses.action_zh(rng)}？"), ""
         order = f"请{rng.choice(('你', '您', '大家', ''))}{clauses.action_zh(rng)}。"
         return (rng.choice(ask), f"{text}。", order)[sort]
     base, third, rest = clauses.action_en(rng)
@@ -294,7 +294,8 @@ KINDS = (
         "Is this a question, a statement or a request? {text}",
         "[Choose|Say] question, statement or request for [this|what follows]: {text}",
         '{name} [says|writes] "{text}" [Statement, request or question|Question, request or statement]?',
-        "[Which sort of sentence is it|What do we call this sentence], statement, question or request? {text}",
+        "{name} wants to sort {text} [Does it go|Should it go] with the questions, statements or requests?",
+        "[Which sort of sentence is it|What do we call this], statement, question or request? {text}",
         "[Does the speaker ask, tell or want something|What does the speaker do]? "
         "Answer with question, statement or request: {text}",
     ),
@@ -308,6 +309,8 @@ KINDS = (
         "这句话是疑问句、陈述句还是祈使句？{text}",
         "[判断句子的种类|选一选]，疑问句、祈使句或陈述句：{text}",
         "[这句|原句]“{text}”[属于|是]陈述句、疑问句还是祈使句？",
+        "这是陈述、提问还是请求？用陈述句、疑问句、祈使句来答。{text}",
+        "书里{name}说了：{text}[这是什么句|请说出句类]，陈述句、祈使句还是疑问句？",
         "帮{name}分一分，{text}[这句应归入|这话算]祈使句、陈述句还是疑问句？",
         "{name}[在黑板上写了|读了课文中的]“{text}”，它是哪种句子：陈述句、祈使句、疑问句？",
         "{name}[在提问、陈述还是请求|想做什么]？回答疑问句、陈述句或祈使句。{text}",

@@ -30,7 +30,7 @@ def _language(lang: str) -> tuple[Sample, Solve]:
         chosen = rng.choice(sorted(set(table.values())))
         words = [word for word, name in table.items() if name == chosen]
         name = rng.choice({"en": v.NAMES_EN, "zh": v.NAMES_ZH}[lang])
-        return {"words": _COMMA[lang].join(rng.sample(words, 5 - level)), "name": name}
+        return {"words": _COMMA[lang].join(rng.sample(words, 6 - level)), "name": name}
 
     def solve(slots: Slots) -> str | None:
         if not has_clean_name(lang, slots):
@@ -139,6 +139,8 @@ KINDS = (
         "{name}在[路牌上看到|广播里听到|火车上听到]{words}，这是法语、德语、西班牙语还是意大利语？",
         "说出{words}所属的语言。",
         "{name}在旧书里读到{words}，[要学什么语言|该查哪种语言的词典]？",
+        "{words}，[这些词|这几个词]在哪国常用？写出语言名称。",
+        "意大利语、法语、德语、西班牙语，{name}该选哪一个来读{words}？",
         "单词{words}是意大利语、西班牙语、德语还是法语？",
         "{name}的[客人|朋友|邻居]说了{words}，他说的是[什么话|哪国话]？",
         "请给单词[分类|归类]，法语、德语、意大利语或西班牙语：{words}。",

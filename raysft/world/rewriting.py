@@ -44,6 +44,8 @@ KINDS = (
         "[这句|句子]“{sentence}”，[改成昨天的事|换到昨天来说]，[怎么写|应当怎么讲]？",
         "请把这句话写成昨天发生的事[，并加上“了”|]：{sentence}。",
         "[其实|原来]是昨天的事，请改正：{sentence}。",
+        "昨天发生了什么？[原来写的是今天|原话是今天说的]：{sentence}。",
+        "日记里写着“{sentence}”，第二天[再说该怎么说|应改成什么]？",
     ),
     _kind(
         "negate",
@@ -79,6 +81,7 @@ KINDS = (
         '[Which|What] question has the answer "Yes" [and means|that says] "{sentence}"?',
         'Write "{sentence}" [as a question|in the form of a yes-no question].',
         "I am not sure [of this|about one thing]: {sentence}. What do I ask?",
+        'You tell me "{sentence}" and I [wonder|doubt it]. My question is?',
         top=3,
     ),
     _kind(
@@ -114,6 +117,7 @@ KINDS = (
         "{name}对老师说“{request}”，[不太客气|没有礼貌]，用“请您”该怎么说？",
         "[这句|句子]“{request}”，[加上“请您”|用“请您”开头]，写出整句话。",
         "[怎样|如何]让{name}说的“{request}”更有礼貌？请用“请您”。",
+        "{name}要[请|麻烦]客人{request}，[礼貌的|客气的]说法是什么，用“请您”？",
         "{name}想让奶奶{request}，应该[怎么客气地说|怎么用“请您”说]？",
         "教{name}讲礼貌，[用“请您”说|在前面加“请您”]：{request}。",
         "{name}是客人，我想说“{request}”，用“请您”[怎么开口|怎么讲]？",
@@ -196,6 +200,9 @@ KINDS = (
         "{sentence}. [No, it was not a man|It is a woman], so use she.",
         'How do you say "{sentence}" of a [girl|woman|lady]?',
         "[A girl does it, not a boy|The person is female]. Correct this: {sentence}.",
+        '[Read|Look]: "{sentence}" The person is not he but she. What should stand there?',
+        "My sister did this, [but they wrote|yet the book says] {sentence}. Put it right.",
+        'In a story about a [queen|mother], what becomes of "{sentence}"?',
     ),
     _kind(
         "he_to_she",
@@ -206,6 +213,7 @@ KINDS = (
         "{sentence}。说的其实是一个女孩，[请改过来|“他”要改成“她”]。",
         "[这句|句子]“{sentence}”，[换成女生|如果是女孩]，怎么写？",
         "这里的人是[姐姐|妈妈|女老师]，请改正“他”字：{sentence}。",
+        "{sentence}。故事的主角换成[小女孩|一位姑娘]，[应改成什么|新句子是什么]？",
         "把“{sentence}”[里的“他”写成“她”|写成一个女孩的事]。",
     ),
     _kind(
@@ -217,6 +225,7 @@ KINDS = (
         "[Who is it|Who does it]? It is {name}. Write the name into the sentence: {sentence}.",
         "{sentence}. [The person is called|This person has the name] {name}, so begin with the name.",
         '[Begin|Start] "{sentence}" with {name} and not with a pronoun.',
+        "We all know {name}. [Use that name|Say who it is] in this: {sentence}.",
         "Tell me that it is {name} [of whom we speak|who does this]: {sentence}.",
     ),
     _kind(
@@ -284,6 +293,7 @@ KINDS = (
         "{sentence}. [Write that|Say it] with [big letters|capital letters] only.",
         'How does "{sentence}" look in [capitals|upper case]?',
         "[No small letters, please|Only capitals]: {sentence}.",
+        'A sign says "{sentence}" Print it for the door with capitals only.',
         'Make every letter of "{sentence}" [big|a capital].',
     ),
 )

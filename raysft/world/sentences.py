@@ -110,6 +110,9 @@ KINDS = (
         "For the [wall|letter|book|card] of {name}, write one line that contains {word}.",
         "[Tell|Write to] {name} something in which the word {word} stands.",
         "[The teacher|Grandmother] says {word} to {name}. Put it into a whole sentence.",
+        "What could {name} say about {word} to [a friend|a guest|the class]? One sentence will do.",
+        "Let {word} be part of something that {name} [might tell us|writes home].",
+        "[My homework|Today's exercise] asks for {word} inside a sentence; [please help|show me how].",
     ),
     _kind(
         "sentence_with",
@@ -124,6 +127,8 @@ KINDS = (
         "[想|编]一个含有“{word}”的句子[送给|说给]{name}。",
         "老师让{name}把“{word}”[写进|放进]一句话，怎么写？",
         "[造句练习|今天的造句作业]：“{word}”。",
+        "{name}说到了{word}，他[可能说了什么|会怎么说]？写一句就行。",
+        "作业要求{name}写到“{word}”，[一句就够|不用太长]，请写出来。",
     ),
     _kind(
         "sentence_with_two",
@@ -137,6 +142,8 @@ KINDS = (
         "[Invent|Make up|Think of] a sentence about {first} and {second} [for|with] {name}.",
         "The words are {first}, {second}. [Put them into one sentence|Make a sentence of them].",
         "How would {name} [say something|write a line] with {first} as well as {second}?",
+        "[Tell|Show] {name} how {first} goes together with {second} in a sentence.",
+        "There is {first} on one card of {name} and {second} on the other. [Make a sentence|Write one line].",
     ),
     _kind(
         "sentence_with_two",
@@ -150,5 +157,7 @@ KINDS = (
         "两个词是{first}、{second}，[请连成一句话|请写一个句子]。",
         "[想|编]一句话说给{name}听，要提到“{first}”“{second}”。",
         "老师给了{name}“{first}”“{second}”[两个词|这些词]，请造句。",
+        "{name}看见了{first}，又看见了{second}，[怎么用一句话说|请用一句话讲]？",
+        "卡片上一面是{first}，一面是{second}，请帮{name}造句。",
     ),
 )
