@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 NOTHING = "–"
 LANGUAGES = {
@@ -39,6 +40,17 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return NOTHING
     return f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
+
+
+def share(tally: Mapping[str, int] | None) -> float | None:
+    """{"right": 3, "asked": 12} → 0.25; None for no tally and for one of nothing."""
+    return tally["right"] / tally["asked"] if tally and tally["asked"] else None
+
+
+def points(tally: Mapping[str, int] | None) -> str:
+    """A tally's share in per cent with one decimal, for comparing two of them: "3.1 %"."""
+    found = share(tally)
+    return NOTHING if found is None else f"{found * 100:.1f} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -36,6 +36,7 @@ EXAMPLES_PER_RULE = 3
 SAMPLES_PER_LANGUAGE = 3
 GROUPS_SHOWN = 40
 FIRST_LANGUAGES = ("en", "zh")
+WRONG_TURNS = (("asked", "prompt"), ("right", "expected"), ("answered", "got"))
 
 
 def render(view: RunView) -> str:
@@ -49,6 +50,7 @@ def render(view: RunView) -> str:
         rules=_rules(view),
         lengths=_lengths(view.length_histograms),
         training=_training(view.training) if view.training else None,
+        answers=_answers((view.training or {}).get("exact_match")),
         samples=_samples(view.kept_examples),
         times=_times(view.seconds),
         models=models(view),
@@ -236,6 +238,43 @@ def _curves(training: Mapping[str, Any], before: float | None, after: float | No
         ("Throughput", curve(speed, "Throughput", "optimizer step", "tokens per second", from_zero=True)),
     ]
     return [{"name": name, "svg": svg} for name, svg in charts if svg != Markup("")]
+
+
+def _answers(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Exact match before and after: the totals, a table by task and one by language, wrong answers."""
+    if not found:
+        return None
+    return {
+        "before": figures.points(found["before"]),
+        "after": figures.points(found["after"]),
+        "asked": found["after"]["asked"],
+        "right": (found["before"]["right"], found["after"]["right"]),
+        "tables": [
+            ("language", [_tallies(figures.language(name), t) for name, t in found["by_lang"].items()]),
+            ("task", [_tallies(name, t) for name, t in found["by_task"].items()]),
+        ],
+        "wrong": [
+            {
+                "about": [untrusted.one_line(w[k], 60) for k in ("task", "lang") if w[k]],
+                "turns": [{"role": role, **_text(w[key])} for role, key in WRONG_TURNS],
+                "more_turns": 0,
+            }
+            for w in found["wrong"]
+        ],
+    }
+
+
+def _tallies(name: str, tallies: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """A line of a table; the widths of its bars are in per cent of the tasks asked."""
+    line: dict[str, Any] = {"name": untrusted.one_line(name, 60), "asked": tallies["after"]["asked"]}
+    for when in ("before", "after"):
+        tally = tallies[when]
+        line[when] = {
+            "right": tally["right"],
+            "points": figures.points(tally),
+            "width": 100 * (figures.share(tally) or 0.0),
+        }
+    return line
 
 
 def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

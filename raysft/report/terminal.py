@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from raysft.report.figures import duration, number, percent
+from raysft.report.figures import duration, number, percent, points
 from raysft.report.untrusted import one_line
 from raysft.report.view import RunView, rule_counts, totals
 
@@ -15,7 +15,7 @@ Line = tuple[str, str, str]  # name, its number (set right), what stands behind 
 
 
 def summary(view: RunView, paths: Mapping[str, str] | None = None) -> str:
-    """Rows in, made, dropped by each rule, kept, the held-out loss, then `paths` (label → path)."""
+    """Rows in, made, dropped by each rule, kept, what the training changed, then `paths` (label → path)."""
     rows = _rows(view)
     facts = _facts(view) + [(one_line(label, NAME_LIMIT), str(path)) for label, path in (paths or {}).items()]
     name_width = max(width(name) for name, _, _ in rows)
@@ -65,6 +65,10 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
     if training.get("perplexity_after") is not None:
         before, after = training.get("perplexity_before"), training["perplexity_after"]
         facts.append(("perplexity", f"{number(before, 1)} → {number(after, 1)}"))
+    if training.get("exact_match"):
+        before, after = training["exact_match"]["before"], training["exact_match"]["after"]
+        asked = f"{number(after['asked'])} held-out tasks"
+        facts.append(("exact match", f"{points(before)} → {points(after)} of {asked}"))
     if view.seconds:
         share = percent(view.engine_start_share)
         facts.append(("time", f"{duration(sum(view.seconds.values()))}, {share} of it starting engines"))

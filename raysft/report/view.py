@@ -34,8 +34,9 @@ class RunView:
     `recipe` has its secrets redacted already. `length_histograms` holds raw lengths in characters of the
     curated rows under "<language>/<part>", e.g. "zh/answer". `training` has `loss_before`, `loss_after`
     (nats per token, held-out rows), `perplexity_before`, `perplexity_after`, `tokens`, `steps`,
-    `seconds`, `trainable_parameters`, `history` (dicts of `step`, `loss`, `tokens_per_s`) and `by_group`
-    (group → numbers, or kind of group → group → numbers); any of them may be missing. `seconds` are wall
+    `seconds`, `trainable_parameters`, `history` (dicts of `step`, `loss`, `tokens_per_s`), `by_group`
+    (group → numbers, or kind of group → group → numbers) and `exact_match` (see
+    raysft.train.answers.compared); any of them may be missing. `seconds` are wall
     seconds by stage, training included; `engine_start_share` is the part of them, 0 to 1, that went into
     starting engines.
     """

@@ -13,6 +13,7 @@ from typing import Any
 
 from raysft.recipe import Recipe
 from raysft.report.cards import dataset_card
+from raysft.report.figures import share
 from raysft.report.page import render
 from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
@@ -148,6 +149,8 @@ def _numbers(seen: RunView) -> dict[str, Any]:
     numbers: dict[str, Any] = {**sums.__dict__, "unaccounted": sums.unaccounted}
     if seen.training:
         numbers |= {name: seen.training.get(name) for name in ("loss_before", "loss_after")}
+        asked = seen.training.get("exact_match") or {}
+        numbers |= {f"exact_match_{name}": share(asked[name]) for name in ("before", "after") if asked}
     return numbers
 
 

@@ -1,9 +1,9 @@
 """Training on Ray Train: the launch, and what is written below the run's `train/`.
 
 `train/<fingerprint>/` holds `checkpoints/` (Ray Train's), `adapter/` or `model/`, `progress.json` while
-it runs, `evaluation_before.json`, and `result.json`, written last. Starting a stopped run again finds the
-same folder by its fingerprint and goes on from the last checkpoint. What a worker does is in
-`raysft.runtime.training_worker`.
+it runs, `evaluation_before.json`, `exact_match_before.json`, and `result.json`, written last. Starting a
+stopped run again finds the same folder by its fingerprint and goes on from the last checkpoint. What a
+worker does is in `raysft.runtime.training_worker`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from raysft.runtime.progress import Progress
 from raysft.runtime.storage import Storage
 from raysft.runtime.training_worker import OnStep, train_worker
 from raysft.sample import digest
+from raysft.train.answers import tasks_digest
 from raysft.train.config import TrainConfig
 
 VERSION = 1
@@ -54,7 +55,8 @@ def train_run(
 
 
 def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
-    """Identity of a training run: its rows by digest, its settings, the model it starts from."""
+    """Identity of a training run: its rows by digest, its settings, the model it starts from, and the
+    tasks it is measured with, so that no result is taken for one that was measured otherwise."""
     settings = {name: value for name, value in semantic(config).items() if name != "model"}
     return digest(
         "train",
@@ -62,6 +64,7 @@ def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
         manifest_digest(packed),
         json.dumps(settings, sort_keys=True),
         model_revision(config),
+        tasks_digest(config.exact_match) if config.exact_match else "",
     )
 
 
@@ -83,7 +86,8 @@ def launch(
     Returns:
         loss_before, loss_after, perplexity_before, perplexity_after (None without held-out samples),
         by_group, tokens, steps, seconds, trainable_parameters, history, eval_samples, eval_tokens,
-        data_digest, workers, and `folder`, the URI of the adapter or model.
+        data_digest, workers, `folder`, the URI of the adapter or model, and, where the config asks for
+        it, exact_match as raysft.train.answers.compared gives it.
 
     Raises:
         DigestMismatch: the packed rows are not what their manifest says.

@@ -1,4 +1,4 @@
-"""What each process of a training run on Ray Train does: load, evaluate, train, evaluate, export."""
+"""What each process of a training run on Ray Train does: load, measure, train, measure, export."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from raysft.runtime import manifest
 from raysft.runtime.manifest import Manifest, manifest_digest
 from raysft.runtime.packing import local_model, read_packed, read_tokenizer
 from raysft.runtime.storage import Storage
+from raysft.train.answers import compared, exact_match, held_out_tasks
 from raysft.train.checkpoint import StateMismatch
 from raysft.train.collective import Alone, Collective, Distributed
 from raysft.train.config import TrainConfig
@@ -30,6 +31,7 @@ from raysft.train.scratch import make_model
 
 PROGRESS_EVERY_S = 2.0
 OnStep = Callable[[StepReport], None]
+Measured = dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _train(work: Work, temporary: Path, on_step: OnStep | None) -> dict[str, Any
         model = load_model(source, config, work.device)
     model = apply_method(model.to(work.device), config)
     held_out = read_packed(work.storage, work.packed, "eval")
-    before = _evaluate_once(work, model, held_out)
+    before = _evaluation(_once(work, "evaluation_before", lambda: _evaluate(work, model, held_out)))
+    asked_before = _once(work, "exact_match_before", lambda: _ask(work, model, tokenizer))
     report_progress = _progress_writer(work)
 
     def after_step(report: StepReport) -> None:
@@ -114,27 +117,51 @@ def _train(work: Work, temporary: Path, on_step: OnStep | None) -> dict[str, Any
         on_step=after_step,
         data_digest=manifest_digest(work.packed),
     )
-    after = evaluate(model, held_out, config, collective=work.collective)
+    after = _evaluation(_evaluate(work, model, held_out))
+    asked_after = _ask(work, model, tokenizer)
     if not work.is_first:
         return None
     outcome = _outcome(work, model, before, after, trained)
+    if asked_before and asked_after:
+        outcome["exact_match"] = compared(asked_before, asked_after)
     _export(work, model, tokenizer, dtype, temporary, outcome)
     return outcome
 
 
-def _evaluate_once(work: Work, model: Any, held_out: Any) -> Evaluation | None:
-    """Evaluate the model as it begins; after a restart, worker 0 finds what was measured then."""
-    path = f"{work.folder}/evaluation_before.json"
+def _once(work: Work, name: str, measure: Callable[[], Measured]) -> Measured:
+    """Measure the model as it begins; after a restart, worker 0 finds what was measured then."""
+    path = f"{work.folder}/{name}.json"
     is_known = work.is_first and work.storage.exists(path)
     if work.collective.add([float(is_known)])[0]:
-        return _evaluation(work.storage.read_json(path))
-    found = evaluate(model, held_out, work.config, collective=work.collective)
+        return work.storage.read_json(path)
+    found = measure()
     if work.is_first:
-        work.storage.write_json(path, asdict(found) if found else None)
+        work.storage.write_json(path, found)
     return found
 
 
-def _evaluation(value: Mapping[str, Any] | None) -> Evaluation | None:
+def _evaluate(work: Work, model: Any, held_out: Any) -> Measured:
+    found = evaluate(model, held_out, work.config, collective=work.collective)
+    return asdict(found) if found else None
+
+
+def _ask(work: Work, model: Any, tokenizer: Any) -> Measured:
+    """The exact match of the model's answers to held-out tasks, where the recipe asks for it."""
+    asked = work.config.exact_match
+    if asked is None:
+        return None
+    found = exact_match(
+        model,
+        tokenizer,
+        held_out_tasks(asked),
+        max_new_tokens=asked.max_new_tokens,
+        precision=work.config.precision,
+        collective=work.collective,
+    )
+    return asdict(found)
+
+
+def _evaluation(value: Measured) -> Evaluation | None:
     if value is None:
         return None
     groups = {

@@ -55,7 +55,7 @@ class ExactMatch:
     total: Tally
     by_task: dict[str, Tally]
     by_lang: dict[str, Tally]
-    wrong: tuple[WrongAnswer, ...]
+    wrong: list[WrongAnswer]
 
 
 def held_out_tasks(config: ExactMatchConfig) -> list[dict[str, Any]]:
@@ -66,6 +66,24 @@ def held_out_tasks(config: ExactMatchConfig) -> list[dict[str, Any]]:
 def tasks_digest(config: ExactMatchConfig) -> str:
     """Identity of the tasks that are asked, by their content."""
     return digest("exact match", config.max_new_tokens, json.dumps(held_out_tasks(config), sort_keys=True))
+
+
+def compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training run reports of two measurements of the same tasks, each as `asdict(ExactMatch)`.
+
+    Returns:
+        before and after as {right, asked}; by_task and by_lang with both for each name; wrong: the
+        wrong answers after the training.
+    """
+    return {
+        "before": before["total"],
+        "after": after["total"],
+        **{
+            kind: {name: {"before": before[kind][name], "after": after[kind][name]} for name in after[kind]}
+            for kind in ("by_task", "by_lang")
+        },
+        "wrong": after["wrong"],
+    }
 
 
 def exact_match(
@@ -117,9 +135,7 @@ def _tallies(labels: Sequence[str | None], right: Sequence[bool]) -> dict[str, T
     return found
 
 
-def _wrong(
-    rows: Sequence[Mapping[str, Any]], got: Sequence[str], right: Sequence[bool]
-) -> tuple[WrongAnswer, ...]:
+def _wrong(rows: Sequence[Mapping[str, Any]], got: Sequence[str], right: Sequence[bool]) -> list[WrongAnswer]:
     """The first wrong answer of each task, then second ones, in the order of the rows."""
     seen: dict[tuple[str | None, str | None], int] = {}
     ranked = []
@@ -128,7 +144,7 @@ def _wrong(
             label = rows[i]["task"], rows[i]["lang"]
             seen[label] = seen.get(label, 0) + 1
             ranked.append((seen[label], i))
-    return tuple(
+    return [
         WrongAnswer(
             prompt_of(rows[i]["messages"]),
             answer_of(rows[i]["messages"]),
@@ -137,7 +153,7 @@ def _wrong(
             rows[i]["lang"],
         )
         for _, i in sorted(ranked)[:WRONG_KEPT]
-    )
+    ]
 
 
 def generate_answers(

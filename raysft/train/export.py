@@ -81,7 +81,8 @@ def model_card(
         title: the run's name.
         config: the training config as it ran.
         data_digest: digest of the sealed training data's manifest.
-        numbers: measured values by name, for example `loss_before`.
+        numbers: measured values by name, for example `loss_before`; `exact_match` as
+            raysft.train.answers.compared gives it.
         counts: samples by fate, for example `trained on`, `held out`, `too_long`.
     """
     base = config.model or "none: made from scratch"
@@ -109,6 +110,7 @@ def model_card(
                 ("measure", "value"), {k: v for k, v in numbers.items() if not isinstance(v, list | dict)}
             ),
             "",
+            *_exact_match(numbers.get("exact_match")),
             "## Samples",
             *_table(("fate", "samples"), counts),
             "",
@@ -117,6 +119,21 @@ def model_card(
             "",
         ]
     )
+
+
+def _exact_match(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    groups = {"all": found}
+    groups |= {f"task: {name}": tallies for name, tallies in found["by_task"].items()}
+    groups |= {f"lang: {name}": tallies for name, tallies in found["by_lang"].items()}
+    rows = [
+        f"| {name} | {tally['after']['asked']} | {tally['before']['right']} | {tally['after']['right']} |"
+        for name, tally in groups.items()
+    ]
+    head = ["| tasks | asked | right before | right after |", "|---|---|---|---|"]
+    text = "Answers to held-out tasks, decoded greedily, that the tasks' checker finds right."
+    return ["## Exact match", "", text, "", *head, *rows, ""]
 
 
 def _table(head: tuple[str, str], values: Mapping[str, Any]) -> list[str]:

@@ -221,6 +221,51 @@ def training() -> dict[str, Any]:
             "en": {"rows": 61, "loss_before": 2.4871, "loss_after": 1.3302},
             "zh": {"rows": 39, "loss_before": 2.8109, "loss_after": 1.5147},
         },
+        "exact_match": exact_match(),
+    }
+
+
+def exact_match() -> dict[str, Any]:
+    """300 held-out tasks: 9 answered right before training, 82 after."""
+
+    def tallies(asked: int, before: int, after: int) -> dict[str, Any]:
+        return {
+            "before": {"right": before, "asked": asked},
+            "after": {"right": after, "asked": asked},
+        }
+
+    return {
+        **tallies(300, 9, 82),
+        "by_task": {
+            "arithmetic": tallies(60, 0, 7),
+            "classification": tallies(80, 9, 41),
+            "lookup": tallies(100, 0, 34),
+            "sorting": tallies(60, 0, 0),
+        },
+        "by_lang": {"en": tallies(160, 5, 49), "zh": tallies(140, 4, 33)},
+        "wrong": [
+            {
+                "prompt": "What is 7 plus 12?",
+                "expected": "19",
+                "got": "18",
+                "task": "arithmetic",
+                "lang": "en",
+            },
+            {
+                "prompt": "请按从大到小的顺序写出：11、7、18。",
+                "expected": "18、11、7",
+                "got": "",
+                "task": "sorting",
+                "lang": "zh",
+            },
+            {
+                "prompt": "Name the colour of a crow.",
+                "expected": "black",
+                "got": "black black black",
+                "task": "lookup",
+                "lang": None,
+            },
+        ],
     }
 
 

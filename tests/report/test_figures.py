@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from raysft.report.figures import compact, duration, language, number, percent
+from raysft.report.figures import NOTHING, compact, duration, language, number, percent, points, share
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,11 @@ def test_percent_below_ten_keeps_a_decimal() -> None:
 
 def test_language_without_a_name_is_its_code() -> None:
     assert [language(c) for c in ("zh", "xx", "", None)] == ["Chinese", "xx", "no language", "no language"]
+
+
+def test_share_and_points_of_nothing_asked_are_no_numbers() -> None:
+    assert share({"right": 3, "asked": 12}) == 0.25
+    assert share({"right": 0, "asked": 0}) is share(None) is None
+    assert points({"right": 1, "asked": 32}) == "3.1 %"
+    assert points({"right": 3, "asked": 3}) == "100.0 %"
+    assert points(None) == NOTHING

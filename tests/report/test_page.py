@@ -7,7 +7,7 @@ import pytest
 
 from raysft.report.page import render
 from raysft.report.view import DropExample, RunView
-from tests.report.runs import conversation, kept, lengths, manifest, manifests, training, view
+from tests.report.runs import conversation, exact_match, kept, lengths, manifest, manifests, training, view
 
 VOID = {"meta", "br"}
 HOSTILE = (
@@ -68,7 +68,17 @@ def hostile_view() -> RunView:
         drops=[DropExample(HOSTILE, f"acquire.{HOSTILE}", HOSTILE, HOSTILE, turns, HOSTILE, HOSTILE)],
         kept_examples=[row],
         length_histograms={f"{HOSTILE}/{HOSTILE}": [1, 2]},
-        training={"loss_before": 1.0, "loss_after": 0.5, "by_group": {HOSTILE: {HOSTILE: HOSTILE}}},
+        training={
+            "loss_before": 1.0,
+            "loss_after": 0.5,
+            "by_group": {HOSTILE: {HOSTILE: HOSTILE}},
+            "exact_match": {
+                **exact_match(),
+                "by_task": {HOSTILE: exact_match()},
+                "by_lang": {HOSTILE: exact_match()},
+                "wrong": [dict.fromkeys(("prompt", "expected", "got", "task", "lang"), HOSTILE)],
+            },
+        },
         seconds={HOSTILE: 1.0},
         versions={HOSTILE: HOSTILE},
     )
@@ -159,7 +169,7 @@ def test_page_without_training_has_no_training_section() -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["history", "by_group", "seconds", "tokens", "loss_before", "perplexity_after"]
+    "missing", ["history", "by_group", "seconds", "tokens", "loss_before", "perplexity_after", "exact_match"]
 )
 def test_page_with_one_training_number_missing_shows_the_rest(missing: str) -> None:
     part = {k: v for k, v in training().items() if k != missing}
@@ -201,3 +211,33 @@ def test_page_of_very_many_groups_shows_the_first_and_counts_the_rest() -> None:
     assert "task: task-39" in text
     assert "task: task-40" not in text
     assert "60 more groups are not shown" in text
+
+
+def test_page_ends_with_exact_match_by_task_and_language_and_wrong_answers() -> None:
+    text = " ".join(Parsed(render(view())).text.split())
+    assert "exact match, before → after training3.0 % → 27.3 %of 300 held-out tasks" in text
+    last = text.rpartition("Exact match on held-out tasks")[2]
+    assert last != text
+    for line in (
+        "decoded greedily: 9 and 82 of 300.",
+        "English1605 3.1 %49 30.6 %",
+        "Chinese1404 2.9 %33 23.6 %",
+        "arithmetic600 0.0 %7 11.7 %",
+        "arithmetic · en asked What is 7 plus 12? right 19 answered 18",
+        "answered nothing",
+    ):
+        assert line.replace(" ", "") in last.replace(" ", "")
+    assert "versions" not in last
+
+
+def test_page_of_a_training_that_asked_no_tasks_has_no_exact_match() -> None:
+    asked_none = {k: v for k, v in training().items() if k != "exact_match"}
+    assert "xact match" not in Parsed(render(view(training=asked_none))).text
+    assert "xact match" not in Parsed(render(view(training=None))).text
+
+
+def test_page_of_a_model_with_no_wrong_answer_shows_none() -> None:
+    perfect = {**training(), "exact_match": {**exact_match(), "wrong": []}}
+    text = Parsed(render(view(training=perfect))).text
+    assert "Exact match on held-out tasks" in text
+    assert "still wrong" not in text

@@ -19,6 +19,7 @@ def test_summary_of_a_run_states_rows_rules_losses_and_paths() -> None:
         "kept 2,000",
         "held-out loss 2.613 → 1.402 nats per token",
         "perplexity 13.6 → 4.1",
+        "exact match 3.0 % → 27.3 % of 300 held-out tasks",
         "curated set /runs/a/curated",
         "报告 /runs/a/report/index.html",
     ):
@@ -33,7 +34,9 @@ def test_summary_numbers_and_paths_stand_under_each_other() -> None:
 
 
 def test_summary_of_a_run_without_training_has_no_loss() -> None:
-    assert "loss" not in summary(view(training=None))
+    text = summary(view(training=None))
+    assert "loss" not in text
+    assert "exact match" not in text
 
 
 def test_summary_of_lost_rows_warns() -> None:

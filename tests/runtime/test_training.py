@@ -20,7 +20,7 @@ from raysft.runtime.manifest import DigestMismatch, Manifest, read_manifest, sea
 from raysft.runtime.packing import NothingToTrainOn, pack_stage, read_packed, read_tokenizer
 from raysft.runtime.progress import Progress
 from raysft.runtime.storage import Storage
-from raysft.runtime.training import TrainingFailed, launch, train_run
+from raysft.runtime.training import TrainingFailed, launch, train_fingerprint, train_run
 from raysft.sample import mark_dropped, set_column
 from raysft.stage import Counts
 from raysft.train.evaluate import held_out
@@ -137,11 +137,22 @@ def die_once(log, step, report):
         raise RuntimeError("killed by the test")
 
 
+def die_once_and_say_seven_were_right(log, step, measured, report):
+    """Worker code: as `die_once`, with another measurement of the model as it began left behind."""
+    if report.step == step:
+        found = json.loads(Path(measured).read_text())
+        found["total"]["right"] = 7
+        Path(measured).write_text(json.dumps(found))
+    die_once(log, step, report)
+
+
 def test_launch_two_workers_one_death_resumes_and_equals_one_process(packed, tmp_path):
     storage, sealed = packed
-    config = scratch_config()
+    config = scratch_config(exact_match={"rows": 9, "max_new_tokens": 4})
     log = tmp_path / "steps"
-    result = launch(storage, sealed, config, on_step=functools.partial(die_once, str(log), 8))
+    measured = f"{storage.root}/train/{train_fingerprint(config, sealed)[:12]}/exact_match_before.json"
+    on_step = functools.partial(die_once_and_say_seven_were_right, str(log), 8, measured)
+    result = launch(storage, sealed, config, on_step=on_step)
     steps = [int(step) for step in log.read_text().split()]
     assert [steps.count(step) for step in (1, 6, 12)] == [2, 2, 2]
     assert steps.count(7) > 2
@@ -151,13 +162,18 @@ def test_launch_two_workers_one_death_resumes_and_equals_one_process(packed, tmp
     expected = one_process(storage, sealed, config, tmp_path)
     assert [h["loss"] for h in result["history"]] == pytest.approx(expected, rel=1e-4)
     assert set(result["by_group"]) == {"task", "lang"}
+    assert result["exact_match"]["before"] == {"right": 7, "asked": 9}
+    assert result["exact_match"]["after"] == {"right": 0, "asked": 9}
+    assert sum(t["after"]["asked"] for t in result["exact_match"]["by_lang"].values()) == 9
     assert launch(storage, sealed, config) == result
 
     model = AutoModelForCausalLM.from_pretrained(result["folder"])
     tokenizer = AutoTokenizer.from_pretrained(result["folder"])
     assert sum(p.numel() for p in model.parameters()) == result["trainable_parameters"]
     assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert result["data_digest"] in (Path(result["folder"]) / "README.md").read_text()
+    card = (Path(result["folder"]) / "README.md").read_text()
+    assert result["data_digest"] in card
+    assert "| all | 9 | 7 | 0 |" in card
 
 
 def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, tmp_path):
@@ -180,6 +196,13 @@ def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, tmp_path
     assert adapter["base_model_name_or_path"] == base
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), result["folder"])
     assert any(torch.any(p != 0) for name, p in loaded.named_parameters() if "lora_B" in name)
+
+
+def test_train_fingerprint_of_other_held_out_tasks_is_another(packed):
+    _, sealed = packed
+    asked = [None, {}, {"seed": 4}, {"rows": 20}, {"max_new_tokens": 5}]
+    configs = [scratch_config(exact_match=changes) for changes in asked]
+    assert len({train_fingerprint(config, sealed) for config in configs}) == len(asked)
 
 
 def test_launch_loss_that_is_not_finite_fails_at_once_with_the_step(packed):

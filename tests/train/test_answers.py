@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from raysft.sample import answer_of, samples
-from raysft.train.answers import Tally, exact_match, generate_answers, held_out_tasks, tasks_digest
+from raysft.train.answers import Tally, compared, exact_match, generate_answers, held_out_tasks, tasks_digest
 from raysft.train.chat import prompt_ids
 from raysft.train.config import ExactMatchConfig, ScratchConfig
 from raysft.train.loop import train
@@ -194,7 +197,7 @@ def test_exact_match_of_a_model_that_knows_the_answers_is_all(pupil, tokenizer):
     model, known = pupil
     found = exact_match(model, tokenizer, known, max_new_tokens=48, precision="float32")
     assert found.total == Tally(8, 8)
-    assert found.wrong == ()
+    assert found.wrong == []
     assert sum(tally.right for tally in found.by_task.values()) == 8
     assert sum(tally.right for tally in found.by_lang.values()) == 8
 
@@ -220,6 +223,22 @@ def test_exact_match_of_a_random_model_is_none(tokenizer):
     found = exact_match(model, tokenizer, TASKS, max_new_tokens=NEW)
     assert found.total == Tally(0, len(TASKS))
     assert found.wrong
+
+
+def test_compared_sets_both_measurements_side_by_side_and_is_plain_json(pupil, tokenizer):
+    model, known = pupil
+    random = make_model(SHAPE, tokenizer, seed=0)
+    before, after = (
+        asdict(exact_match(m, tokenizer, TASKS, max_new_tokens=48, precision="float32"))
+        for m in (random, model)
+    )
+    found = compared(before, after)
+    assert (found["before"], found["after"]["asked"]) == ({"right": 0, "asked": 24}, 24)
+    assert found["after"]["right"] >= len(known)
+    for kind in ("by_task", "by_lang"):
+        for when in ("before", "after"):
+            assert sum(t[when]["right"] for t in found[kind].values()) == found[when]["right"]
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_exact_match_in_half_precision_finds_the_same_answers(pupil, tokenizer):

@@ -127,6 +127,15 @@ def test_model_card_names_base_method_data_and_numbers(base):
         assert expected in card
 
 
+def test_model_card_of_a_run_that_asked_tasks_has_a_table_of_them(base):
+    tally = {"before": {"right": 1, "asked": 9}, "after": {"right": 4, "asked": 9}}
+    numbers = {"exact_match": {**tally, "by_task": {"sorting": tally}, "by_lang": {"zh": tally}, "wrong": []}}
+    card = model_card("demo", lora_config(base), "d1g35t", numbers, {})
+    for expected in ("| all | 9 | 1 | 4 |", "| task: sorting | 9 | 1 | 4 |", "| lang: zh | 9 | 1 | 4 |"):
+        assert expected in card
+    assert "Exact match" not in model_card("demo", lora_config(base), "d1g35t", {}, {})
+
+
 def test_save_full_model_in_another_type_writes_tied_weights_once(base, tokenizer, tmp_path):
     config = AutoConfig.from_pretrained(base, tie_word_embeddings=True)
     save(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path, torch.bfloat16)
