@@ -24,7 +24,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-MOST = {"en": 42, "zh": 60}
+MOST = {"en": 42, "zh": 52}
 """Words of an English text, characters of a Chinese one, at most."""
 JOBS_EN = _words(
     "baker teacher doctor driver cook farmer nurse painter singer writer gardener pilot waiter dentist "
