@@ -70,6 +70,8 @@ def rivals(answer: str, question: str, lang: str) -> list[str]:
 
 def _names(question: str, word: str, lang: str) -> bool:
     edge = r"\b" if lang == "en" else ""
+    if word not in question:
+        return False
     return re.search(rf"(?<!\d){edge}{re.escape(word)}{edge}", question) is not None
 
 

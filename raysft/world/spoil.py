@@ -16,7 +16,7 @@ from random import Random
 from raysft.algorithms.words import cjk_count
 from raysft.world import rubbish
 from raysft.world import vocabulary as v
-from raysft.world.check import is_right, known_truth, truth_of
+from raysft.world.check import is_right, known_truth, truth
 from raysft.world.draw import KINDS_OF, Task, draw, is_held_out, reworded
 from raysft.world.edits import edited, edited_answer
 from raysft.world.evolution import KIND_OF, Truth
@@ -60,17 +60,21 @@ class Conversation:
     @cached_property
     def truth(self) -> Truth:
         """What is right for the last user turn."""
+        first = known_truth(self.task)
         if len(self.contents) == 2:
-            return known_truth(self.task)
-        roles = ("user", "assistant")
-        messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(self.contents)]
-        known = truth_of(messages)
+            return first
+        inner = another(self.question, self.lang)
+        known = demanded(self.question, first) if inner is None else truth(inner)
         if known is None:
             raise ValueError(f"the world cannot read its own conversation: {self.contents}")
         return known
 
     def refuses(self, answer: str) -> bool:
         return not is_right(answer, self.truth)
+
+    def offers(self, label: str) -> bool:
+        """Whether the last user turn names the label."""
+        return label.casefold() in self.question.casefold()
 
     def answered(self, answer: str) -> Conversation:
         return replace(self, contents=(*self.contents[:-1], answer))
@@ -275,11 +279,17 @@ def translated(answer: str, lang: str) -> str | None:
 
 
 def label_error(clean: Conversation, rng: Random) -> Conversation:
-    """Another label of the same kind; a task without labels gives way to one that has them."""
+    """Another label of the same kind, one that the question offers if it offers any.
+
+    A task without labels gives way to one that has them.
+    """
     if len(clean.contents) > 2 or clean.task.kind not in LABELLED[clean.lang]:
         clean = single_turn(draw(rng, clean.lang, rng.choice(LABELLED[clean.lang])))
-    answers = (_near_miss(clean, rng) or _others_answer(clean, rng) for _ in range(TRIES))
-    return clean.answered(_refused(clean, answers))
+    labels = (_near_miss(clean, rng) or _others_answer(clean, rng) for _ in range(TRIES))
+    label = _refused(clean, labels)
+    if clean.offers(clean.right_answer) and not clean.offers(label):
+        label = next((other for other in labels if clean.offers(other) and clean.refuses(other)), label)
+    return clean.answered(label)
 
 
 def pii(clean: Conversation, rng: Random) -> Conversation:
