@@ -44,7 +44,7 @@ ROWS_PER_TASK = 20_000
 TOKENS_PER_SHARD = 8 << 20
 UNUSABLE = "unusable.parquet"
 TOKENIZER = "tokenizer"
-DECIDES = ("context_length", "packed", "learn", "eval_fraction", "eval_max_rows", "seed", "init", "scratch")
+DECIDES = ("context_length", "packed", "eval_fraction", "eval_max_rows", "seed", "init", "scratch")
 """Fields of a TrainConfig that decide the packed rows; the model decides them by its tokenizer."""
 
 
@@ -82,9 +82,6 @@ def pack_stage(storage: Storage, sealed: Sequence[Manifest], config: TrainConfig
     counts = _counts(encoded)
     held = pc.is_in(encoded["id"], value_set=pa.array(sorted(is_held_out), pa.string()))
     train = encoded.filter(pc.and_(is_usable, pc.invert(held)))
-    if config.learn == "all":
-        labels = train.schema.get_field_index("labels")
-        train = train.set_column(labels, train.schema.field("labels"), train["input_ids"])
     if not len(train):
         raise NothingToTrainOn(
             f"{counts.rows_in:,} curated rows, {len(is_held_out):,} held out, none left to train on; "

@@ -96,8 +96,12 @@ class TrainConfig(StrictModel):
     weight_decay: float = Field(0.0, ge=0, description="of matrices only, never of norms and biases")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this L2 norm")
 
-    learn: Literal["answers", "all"] = Field(
-        "answers", description="tokens that are learnt: the assistant's, or all, as a new model needs"
+    prompt_loss_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of the loss on tokens that are not the assistant's, which weigh 1; 0 learns "
+        "answers alone, a new model needs some (Huerta-Enochian & Ko 2024, arXiv 2401.13586)",
     )
     context_length: int = Field(1024, ge=16, description="tokens of a row; longer samples are left out")
     packed: bool = Field(True, description="several samples a row, which do not see each other")

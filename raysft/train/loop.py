@@ -1,8 +1,9 @@
 """The training loop: one process or several, the same rows in the same order either way.
 
 A step takes a fixed number of rows, over all processes, so the number of processes changes neither what
-a step sees nor its size. Its loss is the sum of the negative log-likelihoods of all learnt tokens of all
-those rows, divided by their number: long and short samples, micro-batches and processes weigh by tokens.
+a step sees nor its size. Its loss is the weighted sum of the negative log-likelihoods of all learnt tokens
+of all those rows, divided by the sum of the weights (1, or `prompt_loss_weight` for what is not the
+assistant's): long and short samples, micro-batches and processes weigh by tokens.
 """
 
 from __future__ import annotations
@@ -217,12 +218,21 @@ def _step(
     taken = plan.rows_of(step)
     # The longest first, dealt out in turn: processes get equal shares, micro-batches little padding.
     taken = taken[np.argsort(-index.tokens[taken], kind="stable")]
-    label_tokens = int(index.label_counts[taken].sum())
+    weight = max(1.0, index.weight_of(taken, config.prompt_loss_weight))
     nll = 0.0
     mine = taken[collective.rank :: collective.size]
-    for batch in micro_batches(rows, mine, config, device, is_one_shape=config.compile):
+    batches = micro_batches(
+        rows,
+        mine,
+        config,
+        device,
+        prompt_loss_weight=config.prompt_loss_weight,
+        is_one_shape=config.compile,
+    )
+    for batch in batches:
         with autocast(config, device):
-            loss = label_nll(model, batch, compiled=config.compile).sum() / max(1, label_tokens)
+            each = label_nll(model, batch, compiled=config.compile)
+            loss = (each * batch.weights[:, 1:][batch.labels[:, 1:] != IGNORED]).sum() / weight
         loss.backward()
         nll += loss.item()
     (loss_of_step,) = collective.add([nll])
@@ -243,7 +253,7 @@ def _step(
         learning_rate=rate,
         grad_norm=float(grad_norm),
         tokens=int(index.tokens[taken].sum()),
-        label_tokens=label_tokens,
+        label_tokens=int(index.label_counts[taken].sum()),
         seconds=time.perf_counter() - began,
     )
 
@@ -254,6 +264,7 @@ def micro_batches(
     config: TrainConfig,
     device: torch.device,
     *,
+    prompt_loss_weight: float = 0.0,
     is_one_shape: bool = False,
 ) -> Iterator[Batch]:
     """The taken rows as tensors on the device, `rows_per_micro_batch` at a time.
@@ -261,13 +272,15 @@ def micro_batches(
     With `is_one_shape` each is [rows_per_micro_batch, context_length], for code compiled for that shape.
     """
     for start in range(0, len(taken), config.rows_per_micro_batch):
-        batch = collate(rows.take(pa.array(taken[start : start + config.rows_per_micro_batch])))
+        part = rows.take(pa.array(taken[start : start + config.rows_per_micro_batch]))
+        batch = collate(part, prompt_loss_weight)
         if is_one_shape:
             batch = padded(batch, config.rows_per_micro_batch, config.context_length)
         yield Batch(
             batch.input_ids.to(device, non_blocking=True),
             batch.labels.to(device, non_blocking=True),
             batch.position_ids.to(device, non_blocking=True),
+            batch.weights.to(device, non_blocking=True),
         )
 
 
@@ -282,4 +295,6 @@ def padded(batch: Batch, rows: int, width: int) -> Batch:
     input_ids[:n, :tokens] = batch.input_ids
     labels[:n, :tokens] = batch.labels
     position_ids[:n, :tokens] = batch.position_ids
-    return Batch(input_ids, labels, position_ids)
+    weights = torch.ones(rows, width)
+    weights[:n, :tokens] = batch.weights
+    return Batch(input_ids, labels, position_ids, weights)

@@ -51,18 +51,26 @@ value a sample, `label_counts` being how many of its labels are not `IGNORED`.""
 class PackedIndex:
     """What all ranks know about the packed rows without reading them.
 
-    `tokens` and `label_counts` are int64 [rows]: a row's tokens, and how many of them are learnt.
+    int64 [rows]: a row's tokens, how many of them have a label, and its samples.
     """
 
     tokens: np.ndarray
     label_counts: np.ndarray
+    samples: np.ndarray
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @staticmethod
     def of(rows: pa.Table) -> PackedIndex:
-        return PackedIndex(_row_sums(rows["lengths"]), _row_sums(rows["label_counts"]))
+        lengths = pc.list_value_length(rows["lengths"]).to_numpy().astype(np.int64)
+        return PackedIndex(_row_sums(rows["lengths"]), _row_sums(rows["label_counts"]), lengths)
+
+    def weight_of(self, rows: np.ndarray, prompt_loss_weight: float) -> float:
+        """The sum of the weights of all that is learnt in these rows; nothing predicts a first token."""
+        answers = int(self.label_counts[rows].sum())
+        prompts = int((self.tokens - self.samples)[rows].sum()) - answers
+        return answers + prompt_loss_weight * prompts
 
 
 def _row_sums(lists: pa.ChunkedArray) -> np.ndarray:
@@ -174,15 +182,17 @@ def order(n_rows: int, epoch: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Batch:
-    """int64 tensors [rows, longest row]; padding is a sample of its own with nothing to learn."""
+    """Tensors [rows, longest row], int64 but for `weights` (float32), which say how much the loss of a
+    label counts; padding is a sample of its own with nothing to learn."""
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     position_ids: torch.Tensor
+    weights: torch.Tensor
 
 
-def collate(rows: pa.Table) -> Batch:
-    """Packed rows as tensors, padded to the longest of them."""
+def collate(rows: pa.Table, prompt_loss_weight: float = 0.0) -> Batch:
+    """Packed rows as tensors, padded to the longest of them; with a weight, prompts have labels too."""
     width = max(PackedIndex.of(rows).tokens, default=0)
     input_ids = torch.zeros(len(rows), width, dtype=torch.int64)
     labels = torch.full((len(rows), width), IGNORED, dtype=torch.int64)
@@ -193,4 +203,11 @@ def collate(rows: pa.Table) -> Batch:
         labels[r, : len(tokens)] = torch.from_numpy(rows["labels"][r].values.to_numpy().astype(np.int64))
         lengths = [*rows["lengths"][r].as_py(), width - len(tokens)]
         position_ids[r] = torch.cat([torch.arange(length) for length in lengths])
-    return Batch(input_ids, labels, position_ids)
+    weights = torch.ones(labels.shape)
+    if prompt_loss_weight > 0:
+        is_prompt = (labels == IGNORED) & (position_ids > 0)
+        for r, tokens in enumerate(PackedIndex.of(rows).tokens):
+            is_prompt[r, tokens:] = False
+        weights[is_prompt] = prompt_loss_weight
+        labels[is_prompt] = input_ids[is_prompt]
+    return Batch(input_ids, labels, position_ids, weights)

@@ -5,6 +5,7 @@ About one instruction in sixteen is held out: its text decides, so what draws th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -77,6 +78,10 @@ class Task:
     def sentence(self) -> str:
         """The answer as a full sentence."""
         return self.kind.full_sentence(self.slots)
+
+
+Pick = Callable[[Random, str], Task]
+"""Draws a task of a language."""
 
 
 def row_rng(name: str, seed: int, i: int) -> Random:

@@ -331,13 +331,13 @@ def evolve(operation: str, lang: str, instruction: str, truth: Truth | None, rng
         rewritten = REWRITES.get(operation, {}).get(truth.kind.name)
         if rewritten is not None:
             kind = KIND_OF[rewritten, lang]
-            return reworded(kind, {**kind.sample(rng, 1), **truth.slots}, rng)
+            return reworded(kind, {**kind.sample(rng, kind.levels[0]), **truth.slots}, rng)
     shape = TEXT if truth is None else truth.shape
     form = rng.choice([form for form in FORMS_OF[operation, lang] if shape in form.suits])
     return form.wrap(instruction, form.sample(rng, 1), rng)
 
 
 def _another(kind: Kind, instruction: str, rng: Random) -> str:
-    while (text := reworded(kind, kind.sample(rng, 1), rng)) == instruction:
+    while (text := reworded(kind, kind.sample(rng, kind.levels[0]), rng)) == instruction:
         pass
     return text

@@ -6,7 +6,7 @@ from random import Random
 
 from raysft.world.kind import TASK_SLOT, fill, read
 
-PLAIN_SHARE = 0.5
+PLAIN_SHARE = 0.7
 """Instructions without a frame."""
 FRAMES = {
     "en": (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from raysft.world import tasks
-from raysft.world.draw import row_rng
+from raysft.world.draw import draw, row_rng
 
 
 def version() -> str:
@@ -15,4 +16,5 @@ def version() -> str:
 
 def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     """Rows start … stop-1 of the endless list of held-out tasks that `seed` names."""
-    return [tasks.make_row(i, row_rng("held out", seed, i), held_out=True) for i in range(start, stop)]
+    pick = partial(draw, held_out=True)
+    return [tasks.make_row(i, row_rng("held out", seed, i), pick) for i in range(start, stop)]

@@ -364,7 +364,7 @@ def passage(lang: str, scene: str, rng: Random, count: int, needs: frozenset[str
         is_short = (len(text) if lang == "zh" else len(text.split())) <= MOST[lang]
         if is_short and all(_differ(drawn, slot) for slot in needs | {next(iter(drawn[0]))}):
             kept = [
-                {slot: slots[slot] for slot in slots_of(form)}
+                {slot: value for slot, value in slots.items() if slot in slots_of(form)}
                 for form, slots in zip(chosen, drawn, strict=True)
             ]
             return text, kept

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from raysft.world.draw import LANGUAGES, VERSION, Task, draw, row_rng
+from raysft.world.draw import LANGUAGES, VERSION, Pick, Task, draw, row_rng
 from raysft.world.turns import TWO_TURNS_SHARE, follow_up
 
 
@@ -34,12 +34,12 @@ def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
     return [make_row(i, row_rng("tasks", seed, i)) for i in range(start, stop)]
 
 
-def make_row(i: int, rng: Random, *, lang: str | None = None, held_out: bool = False) -> dict[str, Any]:
-    """The row that this source of chance gives, as number i of its list."""
-    task = draw(rng, lang or rng.choice(LANGUAGES), held_out=held_out)
+def make_row(i: int, rng: Random, pick: Pick = draw, lang: str | None = None) -> dict[str, Any]:
+    """The row that this source of chance gives, as number i of its list; `pick` draws its tasks."""
+    task = pick(rng, lang or rng.choice(LANGUAGES))
     contents = [task.instruction, task.answer]
     if rng.random() < TWO_TURNS_SHARE:
-        contents += follow_up(task, rng, held_out=held_out)
+        contents += follow_up(task, rng, pick)
     return row(task, contents, i)
 
 

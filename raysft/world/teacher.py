@@ -24,7 +24,7 @@ from raysft.sample import digest
 from raysft.world import tasks
 from raysft.world import vocabulary as v
 from raysft.world.check import known_truth, truth
-from raysft.world.draw import KINDS_OF, LANGUAGES, draw, row_rng
+from raysft.world.draw import KINDS_OF, LANGUAGES, Task, draw, row_rng
 from raysft.world.evolution import OPERATIONS, Truth, evolve
 from raysft.world.kind import Kind
 from raysft.world.wrong import wrong_answer
@@ -34,6 +34,24 @@ MIX = {"plain": 0.66, "evolved": 0.13, "self_instruct": 0.05, "evolve": 0.11, "j
 LIST_SIZES = ((8, 7), (8, 7), (8, 7), (2, 4), (3, 5), (4, 3), (5, 7), (6, 2), (7, 6))
 """(examples of a self-instruct prompt, new tasks that it asks for); the stage's defaults are 8 and 7, and
 it shows fewer of a small pool."""
+KNOWN = frozenset(
+    " ".join(
+        (
+            "add subtract multiply story_add story_subtract story_multiply code_add code_subtract",
+            "code_multiply largest smallest first_number last_number how_many convert_length convert_weight",
+            "convert_money day_after day_before month_after month_before days_on hours_on open_at reverse",
+            "nth_word drop_word add_to_list replace_in_list hyphen repeat capital opposite translate colour",
+            "sound group member bigger smaller choice choice_capital choice_opposite count_words who_age",
+            "who_city who_food who_job who_pet who_bought bought_colour meet_place shop_price shop_goods",
+            "event_day event_place text_yes_no sentiment topic past negate polite exchange join put_name",
+            "sentence_with",
+        )
+    ).split()
+)
+"""The kinds that are taught, those that a few million weights learn in a few million tokens: copying out of
+a text, small tables, small sums. The world has twice as many."""
+LEVELS = {1: 0.75, 2: 0.25}
+"""Levels of difficulty that are taught, and how often each is drawn of those that a kind has."""
 FOREIGN_SHARE = 0.2
 """Examples and tasks to rewrite that are not of the world, as seed tasks are not; none is ever answered."""
 TWICE_SHARE = 0.15
@@ -65,6 +83,9 @@ FOREIGN = {
 }
 
 
+_KNOWN_OF = {lang: [kind for kind in KINDS_OF[lang] if kind.name in KNOWN] for lang in LANGUAGES}
+
+
 def version() -> str:
     """What decides `generate` beside its arguments: this module, the world's tasks and all prompts."""
     prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
@@ -82,8 +103,18 @@ def _teacher_row(seed: int, i: int) -> dict[str, Any]:
     return _MAKERS[what](rng.choice(LANGUAGES), rng)
 
 
+def _pick(rng: Random, lang: str) -> Task:
+    return _task_of(rng.choice(_KNOWN_OF[lang]), rng)
+
+
+def _task_of(kind: Kind, rng: Random) -> Task:
+    levels = [level for level in LEVELS if level in kind.levels]
+    (level,) = rng.choices(levels, [LEVELS[one] for one in levels])
+    return draw(rng, kind.lang, kind, level)
+
+
 def _plain(lang: str, rng: Random) -> dict[str, Any]:
-    made = tasks.make_row(0, rng, lang=lang)
+    made = tasks.make_row(0, rng, _pick, lang)
     return {name: made[name] for name in ("messages", "task", "domain", "lang")}
 
 
@@ -98,9 +129,9 @@ def _self_instruct(lang: str, rng: Random) -> dict[str, Any]:
     """The new tasks are of kinds that differ from one another and, as far as there are enough kinds,
     from those of the examples."""
     shown, asked = rng.choice(LIST_SIZES)
-    kinds = rng.sample(KINDS_OF[lang], shown + asked)
+    kinds = rng.sample(_KNOWN_OF[lang], shown + asked)
     examples = [_example(kind, lang, rng) for kind in kinds[:shown]]
-    new = [draw(rng, lang, kind).instruction for kind in kinds[shown:]]
+    new = [_task_of(kind, rng).instruction for kind in kinds[shown:]]
     prompt = render("self_instruct", lang, examples=examples, count=asked)
     answer = "\n".join(f"{number}. {text}" for number, text in enumerate(new, shown + 1))
     return _prompted("self_instruct", lang, prompt, answer)
@@ -118,7 +149,7 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
 
 
 def _judge(lang: str, rng: Random) -> dict[str, Any]:
-    task = draw(rng, lang)
+    task = _pick(rng, lang)
     is_right = rng.random() < 0.5
     answer = task.answer if is_right else wrong_answer(task, rng)
     prompt = render("judge_answer", lang, instruction=task.instruction, answer=answer)
@@ -126,7 +157,7 @@ def _judge(lang: str, rng: Random) -> dict[str, Any]:
 
 
 def _known_task(lang: str, rng: Random) -> tuple[Truth, str]:
-    task = draw(rng, lang)
+    task = _pick(rng, lang)
     known, instruction = known_truth(task), task.instruction
     if rng.random() < TWICE_SHARE:
         instruction = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)
@@ -142,7 +173,7 @@ def _truth(instruction: str) -> Truth:
 
 
 def _example(kind: Kind, lang: str, rng: Random) -> str:
-    return _foreign(lang, rng) if rng.random() < FOREIGN_SHARE else draw(rng, lang, kind).instruction
+    return _foreign(lang, rng) if rng.random() < FOREIGN_SHARE else _task_of(kind, rng).instruction
 
 
 def _foreign(lang: str, rng: Random) -> str:

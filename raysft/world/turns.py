@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from raysft.world.draw import Task, draw
+from raysft.world.draw import Pick, Task, draw
 from raysft.world.evolution import Truth
 from raysft.world.kind import TASK_SLOT, fill, read
 
@@ -30,11 +30,11 @@ SENTENCE = {
 }
 
 
-def follow_up(task: Task, rng: Random, *, held_out: bool = False) -> list[str]:
+def follow_up(task: Task, rng: Random, pick: Pick = draw) -> list[str]:
     """A second user turn after the task's own answer, and the answer to it."""
     lang = task.kind.lang
     if rng.random() < 0.5:
-        other = draw(rng, lang, held_out=held_out)
+        other = pick(rng, lang)
         return [fill(rng.choice(ANOTHER[lang]), {TASK_SLOT: other.instruction}, rng), other.answer]
     known = Truth(task.answer, task.sentence, task.kind, task.slots)
     demands = (TWICE, QUOTED, SENTENCE)

@@ -98,16 +98,6 @@ def test_pack_stage_again_is_the_same_sealed_stage(packed):
     assert pack_stage(storage, [parent], scratch_config(context_length=64)).fingerprint != sealed.fingerprint
 
 
-def test_pack_stage_that_learns_all_tokens_labels_all_but_each_samples_first(packed):
-    storage, answers = packed
-    parent = read_manifest(storage, "stages/00-curated")
-    everything = pack_stage(storage, [parent], scratch_config(learn="all"))
-    for row in read_packed(storage, everything, "train").to_pylist():
-        assert sum(row["label_counts"]) == len(row["input_ids"]) - len(row["lengths"])
-    held, same = (read_packed(storage, sealed, "eval")["labels"] for sealed in (answers, everything))
-    assert pc.list_flatten(held).equals(pc.list_flatten(same))
-
-
 def test_pack_stage_changed_shard_is_refused(local_ray, tables, tmp_path):
     storage = Storage(str(tmp_path))
     parent = curated(storage, tables)

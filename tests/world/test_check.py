@@ -2,37 +2,40 @@ from random import Random
 
 import pytest
 
-from raysft.world.check import check, truth
-from raysft.world.tasks import KINDS, draw, generate
+from raysft.world.check import check, truth, truth_of
+from raysft.world.draw import KINDS, draw
+from raysft.world.tasks import generate
+from raysft.world.wrong import wrong_answer
+
+BY_NAME = [pytest.param(kind, id=f"{kind.name}.{kind.lang}") for kind in KINDS]
 
 
 def answered(instruction: str, answer: str) -> dict:
     return {"messages": [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.name}.{kind.lang}")
+@pytest.mark.parametrize("kind", BY_NAME)
 def test_check_own_answer_and_full_sentence_are_right(kind):
     rng = Random(0)
     for _ in range(30):
-        _, slots, instruction, answer = draw(rng, kind.lang, kind)
-        assert check(answered(instruction, answer)) == (True, "")
-        assert check(answered(instruction, kind.full_sentence(slots))) == (True, "")
+        task = draw(rng, kind.lang, kind)
+        assert check(answered(task.instruction, task.answer)) == (True, "")
+        assert check(answered(task.instruction, task.sentence)) == (True, "")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.name}.{kind.lang}")
+@pytest.mark.parametrize("kind", BY_NAME)
 @pytest.mark.parametrize("spoil", ["other", "longer", "twice", "blank"])
 def test_check_wrong_or_malformed_answer_is_refused(kind, spoil):
     rng = Random(1)
     for _ in range(10):
-        _, _, instruction, answer = draw(rng, kind.lang, kind)
-        others = (kind.solve(kind.sample(rng)) for _ in range(200))
+        task = draw(rng, kind.lang, kind)
         spoilt = {
-            "other": "?" if kind.accepts else next(o for o in others if o != answer),
-            "longer": f"{answer} zzz",
-            "twice": f"{answer}\n{answer}zzz",
+            "other": wrong_answer(task, rng),
+            "longer": f"{task.answer} zzz",
+            "twice": f"{task.answer}\n{task.answer}zzz",
             "blank": "  ",
         }[spoil]
-        is_right, reason = check(answered(instruction, spoilt))
+        is_right, reason = check(answered(task.instruction, spoilt))
         assert not is_right
         assert reason
 
@@ -86,13 +89,40 @@ def test_check_conversation_without_assistant_turn_is_refused():
 
 
 def test_truth_every_instruction_has_one_answer():
-    for row in generate(0, 1500, 9):
-        instruction, answer = (m["content"] for m in row["messages"])
-        found = {kind.solve(slots) for kind in KINDS if (slots := kind.read(instruction)) is not None}
-        assert found == {answer}
+    rng = Random(9)
+    for kind in KINDS:
+        for _ in range(40):
+            slots = kind.sample(rng, rng.choice(kind.levels))
+            text = kind.instruction(slots, rng)
+            found = {k.solve(read) for k in KINDS if (read := k.read(text)) is not None}
+            assert found == {kind.solve(slots)}, text
 
 
 def test_truth_too_many_forms_is_unknown():
     ends = " Write the answer twice."
     assert truth("What is 1 + 1?" + 3 * ends) is not None
     assert truth("What is 1 + 1?" + 4 * ends) is None
+
+
+def conversation(*contents: str) -> list[dict[str, str]]:
+    return [
+        {"role": "assistant" if at % 2 else "user", "content": content} for at, content in enumerate(contents)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("contents", "is_right"),
+    [
+        (("What is the capital of France?", "Paris", "Now write that answer twice.", "Paris Paris"), True),
+        (("What is the capital of France?", "Paris", "Now write that answer twice.", "Paris"), False),
+        (("法国的首都是哪里？", "巴黎", "把刚才的答案放在引号里。", "“巴黎”"), True),
+        (("法国的首都是哪里？", "巴黎", "谢谢。下一题：意大利的首都是哪里？", "罗马"), True),
+        (("法国的首都是哪里？", "巴黎", "谢谢。下一题：意大利的首都是哪里？", "巴黎"), False),
+    ],
+)
+def test_check_second_turn_is_read_with_the_first(contents, is_right):
+    assert check({"messages": conversation(*contents)})[0] is is_right
+
+
+def test_truth_of_demand_about_nothing_is_unknown():
+    assert truth_of(conversation("Now write that answer twice.", "x")) is None

@@ -1,10 +1,21 @@
+from collections import Counter
 from itertools import pairwise
 from random import Random
 
 import pytest
 
-from raysft.sample import samples
-from raysft.world.tasks import KINDS, KINDS_OF, LANGUAGES, draw, generate
+from raysft.augment.self_instruct import Config, broken_rule
+from raysft.sample import SCHEMA, samples
+from raysft.world import held_out
+from raysft.world.check import check
+from raysft.world.draw import HELD_OUT_OF, KINDS, KINDS_OF, LANGUAGES, draw, is_held_out
+from raysft.world.frames import FRAMES
+from raysft.world.kind import wordings
+from raysft.world.tasks import generate
+from raysft.world.turns import TWO_TURNS_SHARE
+
+BY_NAME = [pytest.param(kind, id=f"{kind.name}.{kind.lang}") for kind in KINDS]
+RULES = Config(engine="none", target=1)
 
 
 def test_generate_same_seed_gives_the_same_rows():
@@ -24,12 +35,12 @@ def test_generate_empty_range_gives_no_rows():
 
 
 def test_generate_rows_fit_the_sample_schema():
-    table = samples(generate(0, 100, 1))
+    rows = generate(0, 100, 1)
+    table = samples({name: row[name] for name in row if name in SCHEMA.names} for row in rows)
     assert len(table) == 100
     assert set(table["lang"].to_pylist()) == {"en", "zh"}
-    assert all(
-        [m["role"] for m in messages] == ["user", "assistant"] for messages in table["messages"].to_pylist()
-    )
+    roles = {tuple(m["role"] for m in messages) for messages in table["messages"].to_pylist()}
+    assert roles == {("user", "assistant"), ("user", "assistant") * 2}
 
 
 def test_generate_many_rows_cover_every_task_in_both_languages():
@@ -41,9 +52,9 @@ def test_generate_many_rows_cover_every_task_in_both_languages():
 
 def test_generate_answers_are_short_and_instructions_are_one_line():
     for row in generate(0, 2000, 2):
-        instruction, answer = (m["content"] for m in row["messages"])
-        assert "\n" not in instruction
-        assert 0 < len(answer) <= 60
+        contents = [m["content"] for m in row["messages"]]
+        assert not any("\n" in content for content in contents)
+        assert all(0 < len(answer) <= 130 for answer in contents[1::2]), contents
 
 
 def test_generate_chinese_rows_hold_no_half_width_comma_after_chinese():
@@ -54,21 +65,67 @@ def test_generate_chinese_rows_hold_no_half_width_comma_after_chinese():
             assert not any(before > "\u4e00" and after in ",?:;!" for before, after in pairs), text
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.name}.{kind.lang}")
-def test_kind_every_phrasing_reads_back_to_its_slots(kind):
+def test_generate_truth_columns_tell_kind_difficulty_and_answer():
+    names = {f"{kind.name}.{kind.lang}": kind for kind in KINDS}
+    for i, row in enumerate(generate(0, 500, 3)):
+        assert row["truth_difficulty"] in names[row["truth_kind"]].levels
+        assert row["truth_answer"] == row["messages"][-1]["content"]
+        assert (row["truth_noise"], row["truth_group"]) == ([], i)
+
+
+def test_generate_a_tenth_of_the_rows_has_two_turns_that_are_right():
+    rows = [row for row in generate(0, 3000, 4) if len(row["messages"]) == 4]
+    assert len(rows) / 3000 == pytest.approx(TWO_TURNS_SHARE, abs=0.02)
+    assert [row["messages"] for row in rows if not check(row)[0]] == []
+
+
+def test_generate_all_levels_of_difficulty_occur():
+    levels = Counter(row["truth_difficulty"] for row in generate(0, 2000, 3))
+    assert min(levels[level] for level in (1, 2, 3)) > 100
+
+
+def test_held_out_instructions_are_never_among_the_tasks():
+    held = held_out.generate(0, 300, 1)
+    assert all(is_held_out(row["messages"][0]["content"]) for row in held)
+    assert not any(is_held_out(row["messages"][0]["content"]) for row in generate(0, 3000, 1))
+    assert [row for row in held if not check(row)[0]] == []
+
+
+def test_held_out_instructions_are_about_one_in_sixteen():
     rng = Random(0)
-    for phrasing in range(len(kind.phrasings)):
-        for _ in range(20):
-            slots = kind.sample(rng)
-            read = kind.read(kind.instruction(slots, phrasing))
-            assert read is not None
-            assert read == {name: slots[name] for name in read}
+    texts = {kind.instruction(kind.sample(rng, 1), rng) for kind in KINDS for _ in range(50)}
+    assert sum(map(is_held_out, texts)) / len(texts) == pytest.approx(1 / HELD_OUT_OF, abs=0.015)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_world_has_thousands_of_wordings(lang):
+    frames = 1 + sum(wordings(frame) for frame in FRAMES[lang])
+    assert frames * sum(kind.wordings for kind in KINDS_OF[lang]) > 10_000
+
+
+@pytest.mark.parametrize("kind", BY_NAME)
+def test_kind_every_wording_reads_back_to_its_slots(kind):
+    rng = Random(0)
+    for n in range(20 * len(kind.phrasings)):
+        slots = kind.sample(rng, kind.levels[n % len(kind.levels)])
+        read = kind.read(kind.instruction(slots, rng))
+        assert read is not None
+        assert read == {name: slots[name] for name in read}
+
+
+@pytest.mark.parametrize("kind", BY_NAME)
+def test_kind_instructions_pass_the_rules_of_self_instruct(kind):
+    rng = Random(1)
+    for n in range(10 * len(kind.phrasings)):
+        text = kind.instruction(kind.sample(rng, kind.levels[n % len(kind.levels)]), rng)
+        assert broken_rule(text, kind.lang, RULES) is None, text
 
 
 def test_kinds_names_are_unique_in_each_language():
     assert len({(kind.name, kind.lang) for kind in KINDS}) == len(KINDS)
 
 
-def test_draw_given_kind_draws_that_kind():
-    kind = KINDS_OF["zh"][3]
-    assert draw(Random(1), "zh", kind)[0] is kind
+def test_draw_given_kind_and_level_draws_those():
+    kind = next(kind for kind in KINDS_OF["zh"] if 2 in kind.levels)
+    task = draw(Random(1), "zh", kind, 2)
+    assert (task.kind, task.level) == (kind, 2)

@@ -7,7 +7,7 @@ from raysft.augment.numbered_list import items
 from raysft.augment.prompts import render
 from raysft.world.check import check, truth
 from raysft.world.evolution import OPERATIONS
-from raysft.world.teacher import MIX, generate
+from raysft.world.teacher import MIX, VERDICTS, generate
 
 ROWS = generate(0, 3000, 1)
 PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
@@ -31,12 +31,12 @@ def test_generate_same_seed_gives_the_same_rows_in_any_slices():
 
 
 def test_generate_holds_every_part_near_its_share():
-    counts = Counter(row["task"] if row["task"] == "self_instruct" else row["domain"] for row in ROWS)
-    assert counts["self_instruct"] / len(ROWS) == pytest.approx(MIX["self_instruct"], abs=0.03)
-    assert counts["prompts"] / len(ROWS) == pytest.approx(MIX["evolve"], abs=0.03)
+    counts = Counter(row["task"].split("_")[0] for row in PROMPTED)
+    for part, task in (("self_instruct", "self"), ("evolve", "evolve"), ("judge", "judge")):
+        assert counts[task] / len(ROWS) == pytest.approx(MIX[part], abs=0.015)
     assert {(row["task"], row["lang"]) for row in PROMPTED} == {
         (task, lang)
-        for task in ("self_instruct", *(f"evolve_{operation}" for operation in OPERATIONS))
+        for task in ("self_instruct", "judge_answer", *(f"evolve_{operation}" for operation in OPERATIONS))
         for lang in ("en", "zh")
     }
 
@@ -47,6 +47,18 @@ def test_teacher_operations_are_those_of_the_evolve_stage():
 
 def test_teacher_tasks_all_have_right_answers():
     assert [contents(row) for row in ROWS if row["domain"] != "prompts" and not check(row)[0]] == []
+
+
+def test_teacher_judge_says_yes_to_right_answers_and_no_to_others():
+    for row in PROMPTED:
+        if row["task"] == "judge_answer":
+            prompt, verdict = contents(row)
+            before, between, after = render("judge_answer", row["lang"], instruction="\0", answer="\0").split(
+                "\0"
+            )
+            instruction, answer = prompt.removeprefix(before).removesuffix(after).split(between)
+            asked = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
+            assert verdict == VERDICTS[row["lang"]][0 if check({"messages": asked})[0] else 1]
 
 
 def test_teacher_self_instruct_answers_are_lists_of_as_many_new_world_tasks_as_asked():

@@ -1,0 +1,180 @@
+"""What the shipped teacher can do: `python -m benchmarks.teacher [--model FOLDER] [--seed N]`.
+
+Runs jobs/recipes/teacher_check.yaml in a folder of its own (vLLM, sampled, the default rules) and reads
+the rows that its stages made; then asks the same engine held-out tasks of the world, greedily, and the
+judge's prompt about right and wrong answers. `benchmarks/results/teacher.json` keeps the figures.
+
+    tasks       of those asked for: in the list's form, new, inside the world (its truth can be read), all
+                three; a response that gives no list counts as all the tasks that were asked of it
+    answers     right by `raysft.world.check`, of those given to tasks that are all three
+    evolutions  of the first `EVOLUTIONS` by id: that survive elimination, and of those inside the world
+    held_out    right answers, by language and by kind
+    judge       right verdicts about right and about wrong answers, and answers that are no verdict
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks import harness
+from raysft.augment.prompts import render
+from raysft.engines.build import build
+from raysft.engines.protocol import Request, Sampling
+from raysft.recipe import Recipe, load
+from raysft.runtime.manifest import read_manifest, shard_path
+from raysft.runtime.plan import make_plan
+from raysft.runtime.run import run_recipe
+from raysft.runtime.storage import Storage
+from raysft.sample import instruction_of
+from raysft.world import held_out
+from raysft.world.check import check, truth
+from raysft.world.draw import LANGUAGES, draw
+from raysft.world.teacher import VERDICTS
+from raysft.world.wrong import wrong_answer
+
+RECIPE = "jobs/recipes/teacher_check.yaml"
+OUT = harness.HERE / "results" / "teacher.json"
+EVOLUTIONS = 300
+HELD_OUT = 1000
+JUDGED = 300
+GREEDY = Sampling(max_tokens=96, temperature=0.0)
+
+
+def measure(model: str, seed: int) -> dict[str, Any]:
+    """All figures of one model."""
+    with tempfile.TemporaryDirectory(prefix="raysft-teacher-") as root:
+        overrides = [f"root={root}", f"seed={seed}", f"engines.teacher.model={model}"]
+        recipe = load(RECIPE, overrides)
+        run_recipe(recipe, trains=False)
+        tables = rows_of(recipe)
+    engine = build(recipe.engines["teacher"])
+    try:
+        return {**made(recipe, tables), **asked(engine, seed)}
+    finally:
+        engine.close()
+
+
+def rows_of(recipe: Recipe) -> dict[str, pa.Table]:
+    """The sealed rows of each stage, by its name."""
+    storage = Storage(recipe.run_root)
+    found = {}
+    for p in make_plan(recipe).passes:
+        manifest = read_manifest(storage, p.folder)
+        assert manifest is not None, p.folder
+        shards = [storage.read_table(shard_path(p.folder, record.name)) for record in manifest.shards]
+        found[p.stage] = pa.concat_tables(shards, promote_options="default")
+    return found
+
+
+def made(recipe: Recipe, tables: dict[str, pa.Table]) -> dict[str, Any]:
+    """Tasks, answers and evolutions, from the rows that the stages made."""
+    config = next(entry.config for entry in recipe.stages if entry.name == "augment.self_instruct")
+    n = config.prompts_a_round() * config.tasks_per_prompt
+    tasks = [row for row in tables["augment.self_instruct"].to_pylist() if row["op"] == "self_instruct"]
+    formed = [row for row in tasks if row["drop_rule"] in (None, "not_novel")]
+    new = [row for row in formed if row["drop_rule"] is None]
+    inside = [row for row in new if truth(instruction_of(row["messages"])) is not None]
+    answers = answers_to({row["id"] for row in inside}, tables["augment.respond"])
+    rewritten = [
+        row for row in tables["augment.evolve"].to_pylist() if (row["op"] or "").startswith("evolve_")
+    ]
+    evolved = sorted(rewritten, key=lambda row: row["id"])[:EVOLUTIONS]
+    survived = [row for row in evolved if row["drop_rule"] is None]
+    return {
+        "tasks": {
+            "asked for": n,
+            "rules": dict(Counter(str(row["drop_rule"]) for row in tasks)),
+            "well formed": len(formed) / n,
+            "of these new": len(new) / max(1, len(formed)),
+            "inside the world, of all formed": share(
+                [truth(instruction_of(row["messages"])) is not None for row in formed]
+            ),
+            "all three": len(inside) / n,
+        },
+        "answers": {"given": len(answers), "right": share([check(row)[0] for row in answers])},
+        "evolutions": {
+            "made": len(evolved),
+            "rules": dict(Counter(str(row["drop_rule"]) for row in evolved)),
+            "survived": len(survived) / max(1, len(evolved)),
+            "inside the world, of these": share(
+                [truth(instruction_of(row["messages"])) is not None for row in survived]
+            ),
+        },
+    }
+
+
+def answers_to(ids: set[str], table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of respond that answer these tasks; those it dropped count too."""
+    return [row for row in table.to_pylist() if row["op"] == "respond" and ids & set(row["parents"])]
+
+
+def asked(engine: Any, seed: int) -> dict[str, Any]:
+    """Held-out tasks and the judge's prompt."""
+    rows = held_out.generate(0, HELD_OUT, seed)
+    texts = greedy(engine, [row["messages"][:-1] for row in rows])
+    by: dict[str, list[bool]] = {}
+    for row, text in zip(rows, texts, strict=True):
+        answer = {"role": "assistant", "content": text}
+        is_right = check({**row, "messages": [*row["messages"][:-1], answer]})[0]
+        for group in ("all", row["lang"], row["truth_kind"], f"difficulty {row['truth_difficulty']}"):
+            by.setdefault(group, []).append(is_right)
+    return {"held_out": {group: [share(right), len(right)] for group, right in sorted(by.items())}} | {
+        "judge": judged(engine, seed)
+    }
+
+
+def judged(engine: Any, seed: int) -> dict[str, float]:
+    """The judge's prompt about held-out tasks with right and wrong answers in turn."""
+    rng = Random(seed)
+    cases = []
+    for i in range(JUDGED):
+        task = draw(rng, LANGUAGES[i % 2], held_out=True)
+        is_right = i % 4 < 2
+        answer = task.answer if is_right else wrong_answer(task, rng)
+        prompt = render("judge_answer", task.kind.lang, instruction=task.instruction, answer=answer)
+        cases.append((prompt, is_right, VERDICTS[task.kind.lang]))
+    texts = greedy(engine, [[{"role": "user", "content": prompt}] for prompt, _, _ in cases])
+    agreed: dict[bool, list[bool]] = {True: [], False: []}
+    for (_, is_right, verdicts), text in zip(cases, texts, strict=True):
+        agreed[is_right].append(text == verdicts[0 if is_right else 1])
+    valid = [text in verdicts for (_, _, verdicts), text in zip(cases, texts, strict=True)]
+    return {
+        "of right ones": share(agreed[True]),
+        "of wrong ones": share(agreed[False]),
+        "valid": share(valid),
+    }
+
+
+def greedy(engine: Any, prompts: Sequence[Any]) -> list[str]:
+    """The engine's most likely answers."""
+    completions = engine.generate([Request(tuple(messages), GREEDY) for messages in prompts])
+    return [c.outputs[0].text.strip() if c.outputs else "" for c in completions]
+
+
+def share(values: Sequence[bool]) -> float:
+    return round(sum(values) / len(values), 4) if values else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="jobs/models/teacher")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    figures = {"seed": arguments.seed, **measure(arguments.model, arguments.seed)}
+    arguments.out.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, value in figures.items():
+        print(name, json.dumps(value, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
