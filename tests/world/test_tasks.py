@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from random import Random
@@ -129,3 +132,24 @@ def test_draw_given_kind_and_level_draws_those():
     kind = next(kind for kind in KINDS_OF["zh"] if 2 in kind.levels)
     task = draw(Random(1), "zh", kind, 2)
     assert (task.kind, task.level) == (kind, 2)
+
+
+@pytest.mark.parametrize("kind", BY_NAME)
+def test_kind_draws_only_slots_that_it_can_solve(kind):
+    rng = Random(2)
+    drawn = [kind.sample(rng, kind.levels[n % len(kind.levels)]) for n in range(300)]
+    assert [slots for slots in drawn if kind.solve(slots) is None] == []
+
+
+def test_generate_rows_do_not_depend_on_the_process_hash_seed():
+    code = "from raysft.world import tasks, held_out; print(tasks.generate(0, 400, 3) + held_out.generate(0, 400, 3))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
