@@ -282,13 +282,13 @@ def request_zh(rng: Random, level: int) -> Slots:
 
 
 def to_replace_en(rng: Random, level: int) -> Slots:
-    _, third, _, before, objects = rng.choice(ACTIONS_EN)
-    old, new = rng.sample(objects, 2)
-    who = subject("en", rng)
-    while old in who.split():
-        who = subject("en", rng)
-    end = f" {rng.choice(TIMES_EN)}" if level > 1 else ""
-    return {"sentence": f"{who} {third} {before} {old}{end}", "old": old, "new": new}
+    while True:
+        _, third, _, before, objects = rng.choice(ACTIONS_EN)
+        old, new = rng.sample(objects, 2)
+        end = f" {rng.choice(TIMES_EN)}" if level > 1 else ""
+        sentence = f"{subject('en', rng)} {third} {before} {old}{end}"
+        if sentence.split().count(old) == 1:
+            return {"sentence": sentence, "old": old, "new": new}
 
 
 def to_replace_zh(rng: Random, level: int) -> Slots:

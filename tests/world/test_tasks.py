@@ -142,7 +142,10 @@ def test_kind_draws_only_slots_that_it_can_solve(kind):
 
 
 def test_generate_rows_do_not_depend_on_the_process_hash_seed():
-    code = "from raysft.world import tasks, held_out; print(tasks.generate(0, 400, 3) + held_out.generate(0, 400, 3))"
+    code = (
+        "from raysft.world import held_out, tasks\n"
+        "print(tasks.generate(0, 400, 3) + held_out.generate(0, 400, 3))"
+    )
     told = {
         subprocess.run(
             [sys.executable, "-c", code],
