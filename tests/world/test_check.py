@@ -1,12 +1,16 @@
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from raysft.world.check import check, truth, truth_of
 from raysft.world.draw import KINDS, draw
+from raysft.world.evolution import OPERATIONS
 from raysft.world.tasks import generate
 from raysft.world.wrong import wrong_answer
 
+PAGE = Path(__file__).parents[2] / "docs" / "world.md"
 BY_NAME = [pytest.param(kind, id=f"{kind.name}.{kind.lang}") for kind in KINDS]
 
 
@@ -50,12 +54,12 @@ def test_check_generated_rows_are_all_right():
         ("What is 7 + 5?", "12"),
         ("What is 7 + 5?", " 7 + 5 = 12. "),
         ("请问7+5等于几？", "12。"),
-        ("Is the word ant an animal, a fruit, a tool or a garment?", "Animal"),
+        ("What does the word ant mean: animal, fruit, tool or garment?", "Animal"),
         ("Choose the fruit: A. cow B. apple C. shoe.", "b"),
         ("Choose the fruit: A. cow B. apple C. shoe.", "apple."),
         ("选出属于水果的词：A. 牛 B. 苹果 C. 鞋。", "B"),
         ("Use the word ant in a sentence.", "An ant is small."),
-        ("What is the capital of France? Answer in a full sentence.", "The capital of France is Paris."),
+        ("Name the capital of France. Answer in a full sentence.", "The capital of France is Paris."),
         ("What is 7 + 5? Then add 2 to the result. What do you get?", "14"),
         ("法国的首都是哪里？请把答案放在引号里。", "“巴黎”"),
         ("先算2+3，再做这道题：法国的首都是哪里？", "5，巴黎"),
@@ -70,8 +74,8 @@ def test_check_right_answer_in_any_allowed_form_passes(instruction, answer):
     [
         ("What is 7 + 5?", "13", "expected '12', got '13'"),
         ("What is 7 + 5?", "", "no answer"),
-        ("Write the word cat in capital letters.", "cat", "expected 'CAT', got 'cat'"),
-        ("What is the capital of France? Answer in a full sentence.", "Paris", "expected 'The capital of"),
+        ("Write the words cat, dog in capital letters.", "cat, dog", "expected 'CAT, DOG', got 'cat, dog'"),
+        ("Name the capital of France. Answer in a full sentence.", "Paris", "expected 'The capital of"),
         ("法国的首都是哪里？请把答案放在引号里。", "巴黎", "expected '“巴黎”'"),
         ("Use the word ant in a sentence.", "A bee is small.", "expected"),
         ("What is the capital of Atlantis?", "Paris", "not an instruction of this world"),
@@ -113,8 +117,8 @@ def conversation(*contents: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("contents", "is_right"),
     [
-        (("What is the capital of France?", "Paris", "Now write that answer twice.", "Paris Paris"), True),
-        (("What is the capital of France?", "Paris", "Now write that answer twice.", "Paris"), False),
+        (("Name the capital of France.", "Paris", "Now write that answer twice.", "Paris Paris"), True),
+        (("Name the capital of France.", "Paris", "Now write that answer twice.", "Paris"), False),
         (("法国的首都是哪里？", "巴黎", "把刚才的答案放在引号里。", "“巴黎”"), True),
         (("法国的首都是哪里？", "巴黎", "谢谢。下一题：意大利的首都是哪里？", "罗马"), True),
         (("法国的首都是哪里？", "巴黎", "谢谢。下一题：意大利的首都是哪里？", "巴黎"), False),
@@ -122,6 +126,19 @@ def conversation(*contents: str) -> list[dict[str, str]]:
 )
 def test_check_second_turn_is_read_with_the_first(contents, is_right):
     assert check({"messages": conversation(*contents)})[0] is is_right
+
+
+def test_check_every_example_of_the_world_s_page_is_right_and_every_kind_is_named():
+    """docs/world.md has "instruction → answer" in cells, and both in cells of their own for evolved ones."""
+    page = PAGE.read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    arrows = [cell.split(" → ") for row in cells for cell in row if cell.count(" → ") == 1]
+    evolved = [row[1:] for row in cells if row[0] in OPERATIONS and row[0] != "breadth"]
+    assert len(arrows) == 2 * len({kind.task for kind in KINDS})
+    assert len(evolved) == len(OPERATIONS) - 1
+    for instruction, answer in [*arrows, *evolved]:
+        assert check(answered(instruction, answer)) == (True, ""), instruction
+    assert {kind.name for kind in KINDS} <= set(re.findall(r"`(\w+)`", page))
 
 
 def test_truth_of_demand_about_nothing_is_unknown():
