@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from raysft.world import vocabulary as v
+from raysft.world.context import is_clean, surroundings
 from raysft.world.groups import GROUP_OF, MEMBERS
 from raysft.world.kind import DEFAULT_SENTENCE, Kind, Slots
-from raysft.world.lists import are_clean, surroundings
 
 _LETTERS = ("A", "B", "C")
 _OPTIONS = ("first", "second", "third")
@@ -52,7 +52,7 @@ def _choice(
 
     def solve(slots: Slots) -> str | None:
         options = [slots[at] for at in _OPTIONS]
-        if len(set(options)) < 3 or not all(map(known, options)) or not are_clean(slots, lang):
+        if len(set(options)) < 3 or not all(map(known, options)) or not is_clean(slots, lang):
             return None
         right = [is_true(slots, option) for option in options]
         at = right.index(True) if right.count(True) == 1 else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+from raysft.world.context import is_clean, surroundings
 from raysft.world.groups import GROUP_OF, MEMBERS
 from raysft.world.kind import Kind, Sample, Slots, Solve
-from raysft.world.lists import are_clean, join, looked_up, split, surroundings
+from raysft.world.lists import join, looked_up, split
 from raysft.world.words import WORDS
 
 LENGTHS = {1: (2, 4), 2: (3, 6), 3: (5, 8)}
@@ -28,7 +29,7 @@ def _words_sample(lang: str) -> Sample:
 def _words_solve(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = split(slots["list"], lang) or []
-        return str(len(words)) if len(words) > 1 and are_clean(slots, lang) else None
+        return str(len(words)) if len(words) > 1 and is_clean(slots, lang) else None
 
     return solve
 
@@ -49,7 +50,7 @@ def _repeats_solve(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = split(slots["list"], lang) or []
         times = words.count(slots["word"])
-        return str(times) if times and len(words) > 1 and are_clean(slots, lang) else None
+        return str(times) if times and len(words) > 1 and is_clean(slots, lang) else None
 
     return solve
 
@@ -74,7 +75,7 @@ def _members_solve(lang: str) -> Solve:
         groups = looked_up(GROUP_OF[lang], words)
         if groups is None or len(words) < 2 or slots["group"] not in MEMBERS[lang]:
             return None
-        return str(groups.count(slots["group"])) if are_clean(slots, lang) else None
+        return str(groups.count(slots["group"])) if is_clean(slots, lang) else None
 
     return solve
 
@@ -89,7 +90,7 @@ def _alphabetical_sample(rng: Random, level: int) -> Slots:
 
 def _alphabetical(slots: Slots) -> str | None:
     words = split(slots["list"], "en") or []
-    if not 2 <= len(words) <= 6 or len(set(words)) < len(words) or not are_clean(slots, "en"):
+    if not 2 <= len(words) <= 6 or len(set(words)) < len(words) or not is_clean(slots, "en"):
         return None
     return join(sorted(words), "en")
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from random import Random
 
 from raysft.world import vocabulary as v
+from raysft.world.context import is_clean, surroundings
 from raysft.world.kind import Kind, Slots
-from raysft.world.lists import are_clean, join, join_and, looked_up, split_and, surroundings
+from raysft.world.lists import join, join_and, looked_up, split_and
 
 Table = Mapping[str, str]
 COUNTRY_EN = {city: country for country, city in v.CAPITAL_EN.items()}
@@ -22,7 +23,7 @@ def _fact(name: str, domain: str, lang: str, table: Table, asked: tuple[str, ...
         return {"word": rng.choice(keys), **surroundings(rng, lang)}
 
     def solve(slots: Slots) -> str | None:
-        return table.get(slots["word"]) if are_clean(slots, lang) else None
+        return table.get(slots["word"]) if is_clean(slots, lang) else None
 
     task = "translation" if name == "translate" else "lookup"
     return Kind(name, task, domain, lang, asked, sample, solve, told)
@@ -39,7 +40,7 @@ def _facts(name: str, domain: str, lang: str, table: Table, asked: tuple[str, ..
 
     def solve(slots: Slots) -> str | None:
         words = split_and(slots["list"], lang)
-        found = looked_up(table, words) if 2 <= len(words) <= 4 and are_clean(slots, lang) else None
+        found = looked_up(table, words) if 2 <= len(words) <= 4 and is_clean(slots, lang) else None
         return join(found, other if is_translated else lang) if found is not None else None
 
     is_translated, other = name == "translate_list", "zh" if lang == "en" else "en"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
+from raysft.world.context import is_clean, surroundings
 from raysft.world.kind import Kind, Sample, Slots, Solve
-from raysft.world.lists import are_clean, join, join_and, looked_up, split, split_and, surroundings
+from raysft.world.lists import join, join_and, looked_up, split, split_and
 
 GROUP_OF = {"en": v.GROUP_EN, "zh": v.GROUP_ZH}
 MEMBERS = {
@@ -43,7 +44,7 @@ def _group_solve(lang: str) -> Solve:
         group, groups = GROUP_OF[lang].get(slots["word"]), split(options, lang)
         if groups is None or group not in groups or not set(groups) <= set(MEMBERS[lang]):
             return None
-        return group if len(groups) > 1 and are_clean(slots, lang) else None
+        return group if len(groups) > 1 and is_clean(slots, lang) else None
 
     return solve
 
@@ -52,7 +53,7 @@ def _groups_solve(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = split_and(slots["list"], lang)
         groups = looked_up(GROUP_OF[lang], words) if 2 <= len(words) <= 4 else None
-        return join(groups, lang) if groups and are_clean(slots, lang) else None
+        return join(groups, lang) if groups and is_clean(slots, lang) else None
 
     return solve
 
@@ -86,7 +87,7 @@ def _one_apart_solve(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = split(slots["list"], lang) or []
         groups = looked_up(GROUP_OF[lang], words)
-        if groups is None or len(words) < 3 or len(set(groups)) != 2 or not are_clean(slots, lang):
+        if groups is None or len(words) < 3 or len(set(groups)) != 2 or not is_clean(slots, lang):
             return None
         alone = [word for word, group in zip(words, groups, strict=True) if groups.count(group) == 1]
         return alone[0] if len(alone) == 1 else None
@@ -98,7 +99,7 @@ def _member_solve(lang: str) -> Solve:
     def solve(slots: Slots) -> str | None:
         words = split(slots["list"], lang) or []
         groups = looked_up(GROUP_OF[lang], words)
-        if groups is None or groups.count(slots["group"]) != 1 or not are_clean(slots, lang):
+        if groups is None or groups.count(slots["group"]) != 1 or not is_clean(slots, lang):
             return None
         return words[groups.index(slots["group"])] if len(words) > 1 else None
 
@@ -251,7 +252,7 @@ def _size_solve(lang: str, pick: Callable[..., str]) -> Solve:
 
     def solve(slots: Slots) -> str | None:
         words = split_and(slots["list"], lang) if "list" in slots else [slots["first"], slots["second"]]
-        if not 2 <= len(words) <= 5 or not set(words) <= set(sizes) or not are_clean(slots, lang):
+        if not 2 <= len(words) <= 5 or not set(words) <= set(sizes) or not is_clean(slots, lang):
             return None
         chosen = pick(words, key=sizes.__getitem__)
         return chosen if [sizes[word] for word in words].count(sizes[chosen]) == 1 else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from raysft.world.context import is_clean, surroundings
 from raysft.world.kind import Kind, Sample, Slots
-from raysft.world.lists import are_clean, is_word, join, join_and, split_and, surroundings
+from raysft.world.lists import is_word, join, join_and, split_and
 from raysft.world.words import WORDS
 
 TIMES = {"en": ("two", "three", "four"), "zh": ("两", "三", "四")}
@@ -44,7 +45,7 @@ def _kind(
 
     def solve(slots: Slots) -> str | None:
         words = split_and(slots["list"], lang)
-        if not 2 <= len(words) <= 4 or not are_clean(slots, lang):
+        if not 2 <= len(words) <= 4 or not is_clean(slots, lang):
             return None
         if not all(is_word(word, lang) and len(word) >= shortest for word in words):
             return None
@@ -68,7 +69,7 @@ def _repeat(lang: str, phrasings: tuple[str, ...]) -> Kind:
         if not is_word(slots["word"], lang) or slots["times"] not in TIMES[lang]:
             return None
         times = TIMES[lang].index(slots["times"]) + 2
-        return " ".join([slots["word"]] * times) if are_clean(slots, lang) else None
+        return " ".join([slots["word"]] * times) if is_clean(slots, lang) else None
 
     return Kind(
         "repeat", "string_operation", "language", lang, phrasings, _sample(lang), solve, levels=(1, 2)

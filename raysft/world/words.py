@@ -6,8 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 from raysft.world import vocabulary as v
+from raysft.world.context import is_clean, surroundings
 from raysft.world.kind import Kind, Sample, Slots
-from raysft.world.lists import are_clean, is_word, join, split, surroundings
+from raysft.world.lists import is_word, join, split
 
 WORDS = {
     "en": tuple(dict.fromkeys((*v.TO_CHINESE, *v.OPPOSITE_EN, *v.FOODS_EN))),
@@ -46,7 +47,7 @@ def _on_list(name: str, lang: str, phrasings: tuple[str, ...], change: Change) -
         words = split(slots["list"], lang)
         if words is None or not 2 <= len(words) <= 7 or len(set(words)) < len(words):
             return None
-        return change(words, slots, lang) if are_clean(slots, lang) else None
+        return change(words, slots, lang) if is_clean(slots, lang) else None
 
     return Kind(name, "string_operation", "language", lang, phrasings, _listed(lang), solve, levels=(1, 2, 3))
 

@@ -6,7 +6,7 @@ import pytest
 from raysft.algorithms.rouge import rouge_l_of_tokens
 from raysft.algorithms.words import tokens
 from raysft.world import choices, counting, facts, groups, letters, words
-from raysft.world.lists import are_clean, join, join_and, looked_up, split, split_and, surroundings
+from raysft.world.lists import join, join_and, looked_up, split, split_and
 
 KINDS = [kind for family in (choices, counting, facts, groups, letters, words) for kind in family.KINDS]
 NOT_FOR_SELF_INSTRUCT = re.compile(
@@ -54,20 +54,6 @@ def test_join_and_puts_and_before_the_last_word():
 def test_looked_up_unknown_word_gives_none():
     assert looked_up({"a": "1", "b": "2"}, ["b", "a"]) == ["2", "1"]
     assert looked_up({"a": "1"}, ["a", "c"]) is None
-
-
-@pytest.mark.parametrize("scene", ["Mia cooked soup. Thanks", "Do this: Mia cooked", "Mia has 3 cows", ""])
-def test_are_clean_scene_with_stops_or_numbers_is_not(scene):
-    assert not are_clean({"scene": scene}, "en")
-
-
-@pytest.mark.parametrize("lang", ["en", "zh"])
-def test_are_clean_surroundings_are(lang):
-    rng = Random(4)
-    for _ in range(300):
-        around = surroundings(rng, lang)
-        assert around["name"] != around["other"]
-        assert are_clean(around, lang)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.name}.{kind.lang}")
