@@ -32,7 +32,8 @@ from raysft.acquire.readers import ALLOWED_ENDINGS, BadRow, Record, bad_row, kin
 from raysft.sample import SCHEMA, TRUTH_PREFIX, acquired_id, digest, samples
 from raysft.stage import StrictModel
 from raysft.world import noise as noisy_tasks
-from raysft.world.noise import Noise
+from raysft.world.draw import HARDEST, WHOLE, MaxDifficulty, Part, Tasks
+from raysft.world.noise import Noise, unsuited
 
 DETECTION_ROWS = 100
 ROWS_PER_TABLE = 5_000
@@ -76,14 +77,31 @@ class WorldSource(StrictModel):
     rows: int = Field(ge=1, description="how many tasks")
     seed: int = Field(description="which world")
     noise: Noise | None = Field(None, description="rates of what is wrong with the tasks; set: tasks only")
+    tasks: Tasks = None
+    max_difficulty: MaxDifficulty = HARDEST
     rows_per_unit: int = Field(2000, ge=1, description="rows of a unit; ids depend on it")
 
+    @property
+    def part(self) -> Part:
+        """The part of the world that the rows are of."""
+        return Part(self.tasks, self.max_difficulty)
+
     @model_validator(mode="after")
-    def _noise_is_of_tasks(self) -> Self:
+    def _fields_fit(self) -> Self:
+        problems = []
         if self.noise is not None and self.set != "tasks":
-            raise ValueError(
+            problems.append(
                 f"noise is added to set: tasks only, not to set: {self.set}; leave out one of them"
             )
+        if self.part != WHOLE and self.set == "teacher":
+            problems.append(
+                "tasks and max_difficulty narrow set: tasks and set: held_out, not set: teacher; "
+                "leave them out or choose another set"
+            )
+        if self.noise is not None:
+            problems += unsuited(self.noise, self.part)
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -279,13 +297,16 @@ def _origin(unit: Unit, row: int, licence: str | None) -> dict[str, Any]:
 def _world(source: WorldSource) -> tuple[str, Callable[[int, int], list[dict[str, Any]]]]:
     """What decides a world's rows beside its set, its seed and their numbers, and the function that makes
     rows start … stop-1."""
+    is_whole = source.part == WHOLE
+    told = "" if is_whole else f":{source.part.digest}"
+    arguments = {"seed": source.seed} if is_whole else {"seed": source.seed, "part": source.part}
     if source.noise is not None:
         rates = digest(source.noise.model_dump_json())
-        make = partial(noisy_tasks.generate, seed=source.seed, noise=source.noise)
-        return f"{noisy_tasks.version()}:{rates}", make
+        make = partial(noisy_tasks.generate, noise=source.noise, **arguments)
+        return f"{noisy_tasks.version()}:{rates}{told}", make
     # Imported late: recipes without this set need not load it.
     world = importlib.import_module(f"raysft.world.{source.set}")
-    return world.version(), partial(world.generate, seed=source.seed)
+    return world.version() + told, partial(world.generate, **arguments)
 
 
 def _world_units(source: WorldSource) -> list[Unit]:

@@ -60,7 +60,7 @@ class ExactMatch:
 
 def held_out_tasks(config: ExactMatchConfig) -> list[dict[str, Any]]:
     """The tasks to ask: rows of messages that end with a right answer, task, domain and lang."""
-    return held_out.generate(0, config.rows, config.seed)
+    return held_out.generate(0, config.rows, config.seed, config.part)
 
 
 def tasks_digest(config: ExactMatchConfig) -> str:

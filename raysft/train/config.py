@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from raysft.stage import StrictModel
+from raysft.world.draw import HARDEST, MaxDifficulty, Part, Tasks
 
 EXECUTION_ONLY: dict[str, Any] = {"execution_only": True}
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
@@ -69,7 +70,14 @@ class ExactMatchConfig(StrictModel):
     kind: Literal["world"] = Field("world", description="tasks of raysft.world that no training set has")
     rows: int = Field(300, ge=1, description="tasks asked")
     seed: int = Field(3, ge=0, description="which tasks these are")
+    tasks: Tasks = None
+    max_difficulty: MaxDifficulty = HARDEST
     max_new_tokens: int = Field(48, ge=1, description="an answer is cut after so many tokens")
+
+    @property
+    def part(self) -> Part:
+        """The part of the world that is asked."""
+        return Part(self.tasks, self.max_difficulty)
 
 
 Method = Annotated[Full | Lora, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from raysft.world import tasks
-from raysft.world.draw import draw, row_rng
+from raysft.world.draw import WHOLE, Part, draw, row_rng
 
 
 def version() -> str:
@@ -14,7 +14,7 @@ def version() -> str:
     return tasks.version()
 
 
-def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
-    """Rows start … stop-1 of the endless list of held-out tasks that `seed` names."""
-    pick = partial(draw, held_out=True)
+def generate(start: int, stop: int, seed: int, part: Part = WHOLE) -> list[dict[str, Any]]:
+    """Rows start … stop-1 of the endless list of held-out tasks that `seed` and `part` name."""
+    pick = partial(draw, held_out=True, part=part)
     return [tasks.make_row(i, row_rng("held out", seed, i), pick) for i in range(start, stop)]

@@ -1,21 +1,22 @@
 """The tasks of the world with faults at stated rates, each row telling which fault it has.
 
-    generate(start, stop, seed, noise)   rows of the columns of `raysft.world.tasks`
+    generate(start, stop, seed, noise, part)   rows of the columns of `raysft.world.tasks`
 
-Row i is decided by (`version()`, seed, i, noise) alone. It suffers one noise of `NAMES` at most, drawn by
-the rates, so the rates sum to 1 at most; without any rate the rows are those of `tasks.generate`. Row 0
-suffers none. `truth_answer` is the right answer to the last question as it was before the noise.
+Row i is decided by (`version()`, seed, i, noise, part) alone. It suffers one noise of `NAMES` at most,
+drawn by the rates, so the rates sum to 1 at most; without any rate the rows are those of
+`tasks.generate`. Row 0 suffers none. What a noise draws is of the part like all else. `truth_answer` is
+the right answer to the last question as it was before the noise.
 
 Copies (`COPIES`) are made of an earlier row without noise and carry its number as `truth_group`; a
-leaked test item has the group -1 - k, where k is its number among the held-out rows of the same seed, of
-which the first `LEAKED_ITEMS` leak. All other rows have their own number. Two rows of different groups
-may still be alike by chance, since the world is small.
+leaked test item has the group -1 - k, where k is its number among the held-out rows of the same seed and
+part, of which the first `LEAKED_ITEMS` leak. All other rows have their own number. Two rows of different
+groups may still be alike by chance, since the world is small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from typing import Annotated, Any, Self
 
@@ -24,8 +25,9 @@ from pydantic import Field, model_validator
 from raysft.sample import digest64, uniform
 from raysft.stage import StrictModel
 from raysft.world import draw, held_out, tasks
+from raysft.world.draw import WHOLE, Part
 from raysft.world.kind import Kind
-from raysft.world.spoil import SPOIL, Conversation
+from raysft.world.spoil import SPOIL, SUITED, Conversation
 from raysft.world.turns import TWO_TURNS_SHARE, follow_up
 
 VERSION = 1
@@ -75,8 +77,9 @@ class Noise(StrictModel):
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="exponent s of a Zipf law over the kinds of a language: the kind of rank r is drawn "
-        "r**-s as often as the first; 0 draws all equally often. Ranks follow from the kinds' names",
+        description="exponent s of a Zipf law over the kinds of a language, of those that are drawn: the "
+        "kind of rank r comes r**-s as often as the first; 0 draws all equally often. Ranks follow from the "
+        "kinds' names",
     )
 
     @model_validator(mode="after")
@@ -100,9 +103,26 @@ def version() -> str:
     return f"{tasks.version()}.{VERSION}"
 
 
-def generate(start: int, stop: int, seed: int, noise: Noise) -> list[dict[str, Any]]:
-    """Rows start … stop-1 of the endless list that `seed` and `noise` name."""
-    return [_row(i, seed, noise) for i in range(start, stop)]
+def generate(start: int, stop: int, seed: int, noise: Noise, part: Part = WHOLE) -> list[dict[str, Any]]:
+    """Rows start … stop-1 of the endless list that `seed`, `noise` and `part` name.
+
+    Raises:
+        ValueError: a noise cannot be made of any task of the part.
+    """
+    problems = unsuited(noise, part)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return [_row(i, seed, noise, part) for i in range(start, stop)]
+
+
+def unsuited(noise: Noise, part: Part) -> list[str]:
+    """What keeps the noise from being made of the part's tasks; empty where nothing does."""
+    return [
+        f"noise.{name} is made of the tasks {', '.join(suited)}, but tasks has none of them: "
+        f"add one, or leave {name} out"
+        for name, suited in SUITED.items()
+        if getattr(noise, name) and part.tasks is not None and not set(suited) & set(part.tasks)
+    ]
 
 
 def noise_of(i: int, seed: int, noise: Noise) -> str | None:
@@ -115,17 +135,17 @@ def _drawn(chance: float, rates: Sequence[float]) -> str | None:
     return next((name for name, end in ends if chance < end), None)
 
 
-def _row(i: int, seed: int, noise: Noise) -> dict[str, Any]:
+def _row(i: int, seed: int, noise: Noise, part: Part) -> dict[str, Any]:
     name = noise_of(i, seed, noise)
     if name is None:
-        return _told(clean(i, seed, noise.imbalance), i, [])
+        return _told(clean(i, seed, noise.imbalance, part), i, [])
     rng = draw.row_rng("noise", seed, i)
     if name == "leaked_test":
         k = rng.randrange(LEAKED_ITEMS)
-        (leaked,) = held_out.generate(k, k + 1, seed)
+        (leaked,) = held_out.generate(k, k + 1, seed, part)
         return {**leaked, "truth_noise": [name], "truth_group": -1 - k}
     group = _original(i, seed, noise) if name in COPIES else i
-    before = clean(group, seed, noise.imbalance)
+    before = clean(group, seed, noise.imbalance, part)
     return _told(SPOIL[name](before, rng), group, [name])
 
 
@@ -143,24 +163,25 @@ def _original(i: int, seed: int, noise: Noise) -> int:
     return 0
 
 
-def clean(i: int, seed: int, imbalance: float) -> Conversation:
+def clean(i: int, seed: int, imbalance: float, part: Part = WHOLE) -> Conversation:
     """Row i as it is without noise; without imbalance it is row i of `tasks.generate`."""
     rng = draw.row_rng("tasks", seed, i)
     lang = rng.choice(draw.LANGUAGES)
     kind: Kind | None = None
     if imbalance:
-        (kind,) = rng.choices(_ranked(lang), _zipf(len(_ranked(lang)), imbalance))
-    task = draw.draw(rng, lang, kind)
+        ranked = _ranked(part, lang)
+        (kind,) = rng.choices(ranked, _zipf(len(ranked), imbalance))
+    task = draw.draw(rng, lang, kind, part=part)
     contents = [task.instruction, task.answer]
     if rng.random() < TWO_TURNS_SHARE:
-        contents += follow_up(task, rng)
-    return Conversation(task, tuple(contents), contents[-1])
+        contents += follow_up(task, rng, partial(draw.draw, part=part))
+    return Conversation(task, tuple(contents), contents[-1], part)
 
 
 @cache
-def _ranked(lang: str) -> tuple[Kind, ...]:
+def _ranked(part: Part, lang: str) -> tuple[Kind, ...]:
     """The language's kinds, the most frequent first; kinds of one name stand alike in both languages."""
-    return tuple(sorted(draw.KINDS_OF[lang], key=lambda kind: digest64("rank", kind.name)))
+    return tuple(sorted(part.kinds(lang), key=lambda kind: digest64("rank", kind.name)))
 
 
 @cache

@@ -17,18 +17,19 @@ from raysft.algorithms.words import cjk_count
 from raysft.world import rubbish
 from raysft.world import vocabulary as v
 from raysft.world.check import is_right, known_truth, truth
-from raysft.world.draw import KINDS_OF, Task, draw, is_held_out, reworded
+from raysft.world.draw import TASKS, WHOLE, Part, Task, draw, is_held_out, reworded
 from raysft.world.edits import edited, edited_answer
 from raysft.world.evolution import KIND_OF, Truth
 from raysft.world.frames import unframed
-from raysft.world.kind import TASK_SLOT, fill, read
+from raysft.world.kind import TASK_SLOT, Kind, fill, read
 from raysft.world.near_miss import near_miss, separator_of
 from raysft.world.turns import ANOTHER, QUOTED, SENTENCE, TWICE, another, demanded
 
-LABELLED_TASKS = ("classification", "multiple_choice")
-LABELLED = {
-    lang: tuple(kind for kind in kinds if kind.task in LABELLED_TASKS) for lang, kinds in KINDS_OF.items()
+SUITED = {
+    "label_error": ("classification", "multiple_choice"),
+    "wrong_language": tuple(task for task in TASKS if task != "translation"),
 }
+"""Tasks that a noise is made of, for those noises that cannot be made of every task."""
 OTHER = {"en": "zh", "zh": "en"}
 TRIES = 50
 """Attempts at one way of spoiling before the next is used."""
@@ -42,11 +43,13 @@ QUOTABLE = {"en": 12, "zh": 4}
 @dataclass(frozen=True)
 class Conversation:
     """`task` is the first turn's; `contents` go user, assistant, user, … and end with an answer;
-    `right_answer` is right for the last question before anything was spoilt."""
+    `right_answer` is right for the last question before anything was spoilt. Tasks that spoiling draws are
+    of `part`."""
 
     task: Task
     contents: tuple[str, ...]
     right_answer: str
+    part: Part = WHOLE
 
     @property
     def lang(self) -> str:
@@ -68,6 +71,15 @@ class Conversation:
         if known is None:
             raise ValueError(f"the world cannot read its own conversation: {self.contents}")
         return known
+
+    def draw(self, rng: Random, kind: Kind | None = None) -> Task:
+        """Another task: of the kind, or else of the language."""
+        return draw(rng, self.lang, kind, part=self.part)
+
+    def replaced(self, rng: Random, kind: Kind | None = None) -> Conversation:
+        """A conversation of one turn, about another task of the kind, or else of the language."""
+        task = self.draw(rng, kind)
+        return Conversation(task, (task.instruction, task.answer), task.answer, self.part)
 
     def refuses(self, answer: str) -> bool:
         return not is_right(answer, self.truth)
@@ -91,10 +103,6 @@ class Conversation:
 
 
 Spoil = Callable[[Conversation, Random], Conversation]
-
-
-def single_turn(task: Task) -> Conversation:
-    return Conversation(task, (task.instruction, task.answer), task.answer)
 
 
 def exact_copy(clean: Conversation, rng: Random) -> Conversation:
@@ -151,7 +159,7 @@ def wrong_answer(clean: Conversation, rng: Random) -> Conversation:
         answer = (_near_miss(clean, rng) if is_near else "") or _others_answer(clean, rng)
         if clean.refuses(answer):
             return clean.answered(answer)
-    return clean.answered(_refused(clean, (draw(rng, clean.lang).answer for _ in range(TRIES))))
+    return clean.answered(_refused(clean, (clean.draw(rng).answer for _ in range(TRIES))))
 
 
 def _near_miss(clean: Conversation, rng: Random) -> str:
@@ -160,7 +168,7 @@ def _near_miss(clean: Conversation, rng: Random) -> str:
 
 def _others_answer(clean: Conversation, rng: Random) -> str:
     """What would be right if the question were another one of its kind."""
-    other = draw(rng, clean.lang, clean.truth.kind)
+    other = clean.draw(rng, clean.truth.kind)
     if not clean.truth.is_evolved:
         return other.answer
     known = demanded(clean.question, known_truth(other))
@@ -187,7 +195,7 @@ def half_answer(clean: Conversation, rng: Random) -> Conversation:
             half = _half(text)
             if half and clean.refuses(half):
                 return clean.answered(half)
-        clean = single_turn(draw(rng, clean.lang))
+        clean = clean.replaced(rng)
 
 
 def _half(text: str) -> str:
@@ -231,12 +239,12 @@ def wrong_language(clean: Conversation, rng: Random) -> Conversation:
         right = clean.contents[1] if clean.truth.is_evolved else clean.right_answer
         answer = translated(right, lang)
         if answer is None and len(right) > QUOTABLE[clean.lang] and kind is not None:
-            text = draw(rng, lang, kind).sentence + rubbish.told(lang, rng)
+            text = clean.draw(rng, kind).sentence + rubbish.told(lang, rng)
         else:
             text = rubbish.answered(answer or right, lang, rng)
         if clean.refuses(text) and not _is_foreign(right, clean.lang):
             return clean.answered(text)
-        clean = single_turn(draw(rng, clean.lang))
+        clean = clean.replaced(rng)
 
 
 def _is_foreign(answer: str, lang: str) -> bool:
@@ -283,8 +291,9 @@ def label_error(clean: Conversation, rng: Random) -> Conversation:
 
     A task without labels gives way to one that has them.
     """
-    if len(clean.contents) > 2 or clean.task.kind not in LABELLED[clean.lang]:
-        clean = single_turn(draw(rng, clean.lang, rng.choice(LABELLED[clean.lang])))
+    if len(clean.contents) > 2 or clean.task.kind.task not in SUITED["label_error"]:
+        kinds = [kind for kind in clean.part.kinds(clean.lang) if kind.task in SUITED["label_error"]]
+        clean = clean.replaced(rng, rng.choice(kinds))
     labels = (_near_miss(clean, rng) or _others_answer(clean, rng) for _ in range(TRIES))
     label = _refused(clean, labels)
     if clean.offers(clean.right_answer) and not clean.offers(label):

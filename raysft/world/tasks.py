@@ -1,8 +1,8 @@
 """Instruction tasks of a small world, in English and Chinese, whose answers a program can check.
 
-    generate(start, stop, seed)   rows of messages, task, domain, lang, and the truth columns below
+    generate(start, stop, seed, part)   rows of messages, task, domain, lang, and the truth columns below
 
-Row i is decided by (VERSION, seed, i) alone, so any slice of the rows can be made anywhere. One row in
+Row i is decided by (VERSION, seed, i, part) alone, so any slice of the rows can be made anywhere. One row in
 ten is a conversation of two turns (`raysft.world.turns`). See `raysft.world.check` for the truth of an
 instruction and of an answer.
 
@@ -17,10 +17,11 @@ Truth columns, which no stage is ever given
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
-from raysft.world.draw import LANGUAGES, VERSION, Pick, Task, draw, row_rng
+from raysft.world.draw import LANGUAGES, VERSION, WHOLE, Part, Pick, Task, draw, row_rng
 from raysft.world.turns import TWO_TURNS_SHARE, follow_up
 
 
@@ -29,9 +30,10 @@ def version() -> str:
     return str(VERSION)
 
 
-def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
-    """Rows start … stop-1 of the endless list that `seed` names."""
-    return [make_row(i, row_rng("tasks", seed, i)) for i in range(start, stop)]
+def generate(start: int, stop: int, seed: int, part: Part = WHOLE) -> list[dict[str, Any]]:
+    """Rows start … stop-1 of the endless list that `seed` and `part` name."""
+    pick = partial(draw, part=part)
+    return [make_row(i, row_rng("tasks", seed, i), pick) for i in range(start, stop)]
 
 
 def make_row(i: int, rng: Random, pick: Pick = draw, lang: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from raysft.acquire.source import TRUTH, Acquired, FileSource, Source, Unit, WorldSource, expand, read
 from raysft.sample import SCHEMA, acquired_id, content_hash, digest
 from raysft.stage import StrictModel
+from raysft.world import tasks
 from raysft.world.noise import Noise
 
 GOOD = [{"instruction": f"第{i}题：一加{i}等于几？", "input": "", "output": str(1 + i)} for i in range(10)]
@@ -62,6 +63,31 @@ def test_source_without_kind_is_one_of_files() -> None:
             ("sources", 0, "world"),
             "noise is added to set: tasks only, not to set: teacher",
         ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "tasks": ["lookup", "looku"]},
+            ("sources", 0, "world", "tasks", 1),
+            "no task 'looku'; it has arithmetic, classification, code, comparison, ",
+        ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "tasks": []},
+            ("sources", 0, "world", "tasks"),
+            "at least 1 item",
+        ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "max_difficulty": 4},
+            ("sources", 0, "world", "max_difficulty"),
+            "less than or equal to 3",
+        ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "set": "teacher", "max_difficulty": 2},
+            ("sources", 0, "world"),
+            "tasks and max_difficulty narrow set: tasks and set: held_out, not set: teacher",
+        ),
+        (
+            {"kind": "world", "rows": 1, "seed": 1, "tasks": ["code"], "noise": {"label_error": 0.1}},
+            ("sources", 0, "world"),
+            "noise.label_error is made of the tasks classification, multiple_choice",
+        ),
         ({"kind": "sql"}, ("sources", 0), "kind must be 'files' (the default) or 'world'"),
         ({"kind": ["files"]}, ("sources", 0), "kind must be"),
         ("data/*.jsonl", ("sources", 0, "files"), "valid dictionary"),
@@ -78,7 +104,8 @@ def test_source_with_a_mistake_says_where_and_what(value: Any, place: tuple[Any,
 def test_source_survives_json_and_stays_equal() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Source)
     noisy = WorldSource(kind="world", rows=3, seed=1, noise=Noise(refusal=0.25))
-    for source in (FileSource(path="a", limit=3), WorldSource(kind="world", rows=3, seed=1), noisy):
+    part = noisy.model_copy(update={"tasks": ("lookup",), "max_difficulty": 1})
+    for source in (FileSource(path="a", limit=3), WorldSource(kind="world", rows=3, seed=1), noisy, part):
         assert adapter.validate_json(adapter.dump_json(source)) == source
 
 
@@ -410,3 +437,35 @@ def test_noisy_world_has_its_rates_in_the_ids_and_its_noise_in_the_truth() -> No
     table = read(clean, unit).table
     told = zip(some.to_pylist(), table.to_pylist(), strict=True)
     assert all((a["messages"] == b["messages"]) != bool(a["truth_noise"]) for a, b in told)
+
+
+@pytest.mark.parametrize("fields", [{}, {"set": "held_out"}, {"noise": {"refusal": 0.2, "leaked_test": 0.2}}])
+def test_part_of_a_world_is_all_that_is_read_and_is_in_the_ids(fields: dict[str, Any]) -> None:
+    def unit_and_rows(**part: Any) -> tuple[Unit, list[dict[str, Any]]]:
+        source = WorldSource.model_validate({"kind": "world", "rows": 60, "seed": 3, **fields, **part})
+        (unit,) = expand(source)
+        return unit, read(source, unit).table.to_pylist()
+
+    parts: list[dict[str, Any]] = [
+        {},
+        {"tasks": ["lookup", "code"]},
+        {"max_difficulty": 1},
+        {"tasks": ["lookup", "code"], "max_difficulty": 1},
+    ]
+    found = [unit_and_rows(**part) for part in parts]
+    for part, (_, rows) in zip(parts, found, strict=True):
+        levels = range(1, part.get("max_difficulty", 3) + 1)
+        assert {row["truth_difficulty"] for row in rows} == set(levels)
+        if "tasks" in part:
+            assert {row["task"] for row in rows} == set(part["tasks"])
+    assert len({unit.content for unit, _ in found}) == len(parts)
+    assert len({row["id"] for _, rows in found for row in rows}) == 60 * len(parts)
+    other_order, _ = unit_and_rows(tasks=["code", "lookup"])
+    assert other_order == found[1][0]
+
+
+def test_whole_world_is_no_part_in_its_identity() -> None:
+    whole = WorldSource(kind="world", rows=3, seed=1, max_difficulty=3)
+    assert not {"tasks", "max_difficulty"} & whole.model_dump().keys()
+    (unit,) = expand(whole)
+    assert unit.content == f"world:tasks:1:0:3:{tasks.version()}"

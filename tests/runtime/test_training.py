@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import torch
 from peft import PeftModel
@@ -190,7 +189,7 @@ def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, tmp_path
 
 def test_train_fingerprint_of_other_held_out_tasks_is_another(packed):
     _, sealed = packed
-    asked = [None, {}, {"seed": 4}, {"rows": 20}, {"max_new_tokens": 5}]
+    asked = [None, {}, {"seed": 4}, {"rows": 20}, {"max_new_tokens": 5}, {"tasks": ["lookup"]}]
     configs = [scratch_config(exact_match=changes) for changes in asked]
     assert len({train_fingerprint(config, sealed) for config in configs}) == len(asked)
 

@@ -17,6 +17,7 @@ from raysft.runtime.cluster import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.yardstick import RATES, Evaluation, as_json, as_text, evaluate, over_noisy_world
 from raysft.sample import SCHEMA
+from raysft.world.draw import Part
 from raysft.world.noise import NAMES, Noise
 from tests.fixtures.engines import build_fake, texts_seen
 from tests.fixtures.runs import recipe_of, write_conversations
@@ -193,6 +194,17 @@ def test_noisy_world_replaces_sources_that_are_not_noisy_even_if_they_are_not_th
 def test_noisy_world_of_a_recipe_that_has_one_is_its_own(tmp_path: Path) -> None:
     (source,) = over_noisy_world(noisy(tmp_path)).sources
     assert source == WorldSource(**{**NOISY, "noise": Noise(**NOISE)})
+
+
+def test_noisy_world_of_a_recipe_stays_the_part_that_it_is(tmp_path: Path) -> None:
+    part = {"tasks": ["lookup", "classification"], "max_difficulty": 1}
+    recipe = recipe_of(tmp_path, [{**NOISY, **part}], STAGES)
+    measured = over_noisy_world(recipe, rows=50, seed=8)
+    (source,) = measured.sources
+    assert (source.rows, source.seed, source.noise) == (50, 8, Noise(**NOISE))
+    assert source.part == Part(("lookup", "classification"), 1) == recipe.sources[0].part
+    (told,) = measured.resolved["sources"]
+    assert WorldSource.model_validate(told) == source
 
 
 def test_recipe_that_curates_nothing_cannot_be_measured(tmp_path: Path) -> None:

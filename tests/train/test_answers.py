@@ -17,6 +17,7 @@ from raysft.train.config import ExactMatchConfig, ScratchConfig
 from raysft.train.loop import train
 from raysft.train.pack import encode_rows, pack
 from raysft.train.scratch import make_model, texts_of, train_tokenizer
+from raysft.world.draw import is_held_out
 from tests.train.tiny import make_config
 
 torch.set_num_threads(1)
@@ -248,7 +249,8 @@ def test_exact_match_in_half_precision_finds_the_same_answers(pupil, tokenizer):
 
 
 def test_tasks_digest_tells_settings_apart():
-    settings = [{}, {"seed": 4}, {"rows": 299}, {"max_new_tokens": 9}]
+    part = {"tasks": ["lookup"]}
+    settings = [{}, {"seed": 4}, {"rows": 299}, {"max_new_tokens": 9}, part, {"max_difficulty": 1}]
     digests = [tasks_digest(ExactMatchConfig.model_validate(changes)) for changes in settings]
     assert len(set(digests)) == len(settings)
     assert tasks_digest(ExactMatchConfig()) == digests[0]
@@ -259,3 +261,9 @@ def test_held_out_tasks_are_rows_of_the_asked_number():
     assert len(rows) == 7
     assert rows == held_out_tasks(ExactMatchConfig(rows=9))[:7]
     assert all(row["messages"][-1]["role"] == "assistant" for row in rows)
+
+
+def test_held_out_tasks_of_a_part_are_held_out_tasks_of_it_alone():
+    config = ExactMatchConfig(rows=60, tasks=("lookup", "comparison"), max_difficulty=1)
+    assert {row["task"] for row in held_out_tasks(config)} == {"lookup", "comparison"}
+    assert all(is_held_out(row["messages"][0]["content"]) for row in held_out_tasks(config))

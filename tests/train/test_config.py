@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from raysft.train.config import ScratchConfig, TrainConfig
+from raysft.train.config import ExactMatchConfig, ScratchConfig, TrainConfig
 
 
 def problems(**fields):
@@ -39,6 +39,18 @@ def test_config_two_batch_sizes_are_refused():
 
 def test_config_unknown_key_is_refused():
     assert "learning_rat" in problems(model="x", learning_rat=1)
+
+
+def test_exact_match_part_that_the_world_does_not_have_is_refused():
+    text = problems(model="x", exact_match={"tasks": ["sums"], "max_difficulty": 0})
+    assert "no task 'sums'; it has arithmetic, classification, " in text
+    assert "greater than or equal to 1" in text
+
+
+def test_exact_match_of_the_whole_world_names_no_part_in_its_json():
+    assert not {"tasks", "max_difficulty"} & ExactMatchConfig(max_difficulty=3).model_dump().keys()
+    part = ExactMatchConfig(tasks=("lookup",), max_difficulty=2)
+    assert ExactMatchConfig.model_validate_json(part.model_dump_json()) == part
 
 
 def test_scratch_config_bad_shapes_are_all_named():

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from raysft.sample import answer_of, prompt_of
 from raysft.world import held_out, noise, tasks
 from raysft.world.check import check, truth_of
-from raysft.world.draw import KINDS_OF, is_held_out
-from raysft.world.noise import COPIES, NAMES, Noise, generate
+from raysft.world.draw import KINDS_OF, LANGUAGES, TASKS, Part, is_held_out
+from raysft.world.noise import COPIES, NAMES, Noise, generate, unsuited
 from raysft.world.turns import another
 
 SEED = 1
@@ -311,6 +311,64 @@ def test_imbalance_copies_are_of_the_unbalanced_rows():
     made = generate(0, 300, 4, settings)
     for row in made:
         assert row["messages"] == made[row["truth_group"]]["messages"]
+
+
+def test_generate_of_a_part_leaves_the_rows_without_noise_as_they_are():
+    part = Part(("lookup", "classification"), 1)
+    made = generate(0, 300, SEED, EACH, part)
+    plain = tasks.generate(0, 300, SEED, part)
+    assert generate(0, 300, SEED, Noise(), part) == plain
+    assert sum(not row["truth_noise"] for row in made) > 50
+    assert all(row == twin for row, twin in zip(made, plain, strict=True) if not row["truth_noise"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_generate_of_a_part_every_noise_stays_inside_it(task):
+    for name in NAMES:
+        part = Part((task,), 1)
+        if unsuited(only(name), part):
+            continue
+        for row in generate(1, 16, SEED, only(name, 1.0), part):
+            assert row["truth_noise"] == [name]
+            assert (row["task"], row["truth_difficulty"]) == (task, 1), (name, texts(row))
+
+
+def test_generate_of_a_part_copies_rows_and_leaks_tests_of_that_part():
+    part = Part(("counting",), 2)
+    made = generate(0, 200, SEED, Noise(exact_copy=0.4, leaked_test=0.4), part)
+    items = held_out.generate(0, noise.LEAKED_ITEMS, SEED, part)
+    for row in made:
+        group = row["truth_group"]
+        twin = made[group] if group >= 0 else items[-1 - group]
+        assert row["messages"] == twin["messages"]
+    assert {tuple(row["truth_noise"]) for row in made} == {(), ("exact_copy",), ("leaked_test",)}
+
+
+def test_generate_of_a_part_imbalance_ranks_the_kinds_of_that_part():
+    part = Part(("lookup", "comparison"), 1)
+    made = generate(0, 2000, 2, Noise(imbalance=1.0), part)
+    for lang in LANGUAGES:
+        found = Counter(row["truth_kind"] for row in made if row["lang"] == lang)
+        kinds = part.kinds(lang)
+        assert set(found) == {f"{kind.name}.{lang}" for kind in kinds}
+        expected = sum(found.values()) / sum(1 / rank for rank in range(1, len(kinds) + 1))
+        assert abs(found.most_common(1)[0][1] - expected) < STANDARD_ERRORS * sqrt(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "needed"),
+    [
+        ("label_error", ("lookup",), "classification, multiple_choice"),
+        ("wrong_language", ("translation",), "code"),
+    ],
+)
+def test_generate_noise_that_no_task_of_the_part_can_have_is_refused(name, labels, needed):
+    with pytest.raises(
+        ValueError, match=rf"noise\.{name} is made of the tasks .*{needed}.*add one, or leave"
+    ):
+        generate(0, 1, SEED, only(name), Part(labels))
+    assert unsuited(only(name), Part((*labels, "classification"))) == []
+    assert unsuited(only(name), Part(None, 1)) == unsuited(Noise(), Part(labels)) == []
 
 
 def test_version_names_the_world_s_version():

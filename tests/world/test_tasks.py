@@ -10,8 +10,8 @@ import pytest
 from raysft.augment.self_instruct import Config, broken_rule
 from raysft.sample import SCHEMA, samples
 from raysft.world import held_out
-from raysft.world.check import check
-from raysft.world.draw import HELD_OUT_OF, KINDS, KINDS_OF, LANGUAGES, draw, is_held_out
+from raysft.world.check import check, truth_of
+from raysft.world.draw import HELD_OUT_OF, KINDS, KINDS_OF, LANGUAGES, TASKS, Part, draw, is_held_out
 from raysft.world.frames import FRAMES
 from raysft.world.kind import wordings
 from raysft.world.tasks import generate
@@ -19,6 +19,20 @@ from raysft.world.turns import TWO_TURNS_SHARE
 
 BY_NAME = [pytest.param(kind, id=f"{kind.name}.{kind.lang}") for kind in KINDS]
 RULES = Config(engine="none", target=1)
+PART = Part(("lookup", "comparison"), 2)
+
+
+def outside(rows, part):
+    """Rows of which a turn's task is of another kind or more difficult than the part has."""
+    allowed = {kind.name for lang in LANGUAGES for kind in part.kinds(lang)}
+    found = []
+    for row in rows:
+        messages = row["messages"]
+        truths = [truth_of(messages[:end]) for end in range(1, len(messages), 2)]
+        names = {truth.kind.name for truth in truths}
+        if row["task"] not in part.tasks or row["truth_difficulty"] > part.max_difficulty or names - allowed:
+            found.append(row)
+    return found
 
 
 def test_generate_same_seed_gives_the_same_rows():
@@ -82,6 +96,52 @@ def test_generate_a_tenth_of_the_rows_has_two_turns_that_are_right():
     assert [row["messages"] for row in rows if not check(row)[0]] == []
 
 
+def test_generate_of_the_whole_world_named_as_a_part_gives_the_same_rows():
+    assert generate(0, 200, 7, Part()) == generate(0, 200, 7)
+    assert generate(0, 200, 7, Part(TASKS, 3)) == generate(0, 200, 7)
+
+
+def test_generate_of_a_part_stays_inside_it_in_both_turns_and_is_right():
+    rows = generate(0, 1000, 5, PART)
+    assert outside(rows, PART) == []
+    assert [row for row in rows if not check(row)[0]] == []
+    assert {(row["task"], row["lang"]) for row in rows} == {
+        (task, lang) for task in PART.tasks for lang in LANGUAGES
+    }
+    assert {row["truth_difficulty"] for row in rows} == {1, 2}
+    assert {len(row["messages"]) for row in rows} == {2, 4}
+    assert generate(40, 50, 5, PART) == rows[40:50]
+
+
+def test_held_out_of_a_part_stays_inside_it_and_is_never_among_its_tasks():
+    held = held_out.generate(0, 300, 1, PART)
+    assert outside(held, PART) == []
+    assert all(is_held_out(row["messages"][0]["content"]) for row in held)
+    assert not any(is_held_out(row["messages"][0]["content"]) for row in generate(0, 1000, 1, PART))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_part_of_one_task_at_its_easiest_has_kinds_in_both_languages(task):
+    for lang in LANGUAGES:
+        kinds = Part((task,), 1).kinds(lang)
+        assert kinds
+        assert {kind.task for kind in kinds} == {task}
+        assert all(1 in kind.levels for kind in kinds)
+
+
+def test_part_identity_is_that_of_what_is_drawn():
+    parts = [Part(), Part(("lookup",)), Part(("lookup",), 2), Part(("code", "lookup")), Part(None, 2)]
+    assert len({part.digest for part in parts}) == len(parts)
+    assert Part(("lookup", "code", "code")).digest == Part(("code", "lookup")).digest
+    assert Part(TASKS).digest == Part().digest
+
+
+@pytest.mark.parametrize("fields", [((),), (("lookup", "looku"),), (None, 0), (None, 4)])
+def test_part_that_is_none_of_the_world_is_refused(fields):
+    with pytest.raises(ValueError, match=r"is no part of the world|no task 'looku'; it has arithmetic, "):
+        Part(*fields)
+
+
 def test_generate_all_levels_of_difficulty_occur():
     levels = Counter(row["truth_difficulty"] for row in generate(0, 2000, 3))
     assert min(levels[level] for level in (1, 2, 3)) > 100
@@ -96,7 +156,7 @@ def test_held_out_instructions_are_never_among_the_tasks():
 
 def test_held_out_instructions_are_about_one_in_sixteen():
     rng = Random(0)
-    texts = {kind.instruction(kind.sample(rng, 1), rng) for kind in KINDS for _ in range(50)}
+    texts = {kind.instruction(kind.sample(rng, kind.levels[0]), rng) for kind in KINDS for _ in range(50)}
     assert sum(map(is_held_out, texts)) / len(texts) == pytest.approx(1 / HELD_OUT_OF, abs=0.015)
 
 
