@@ -36,7 +36,7 @@ from raysft.runtime.run import run_recipe
 from raysft.runtime.storage import Storage
 from raysft.sample import instruction_of
 from raysft.world import held_out
-from raysft.world.check import check, truth
+from raysft.world.check import check, known_truth, truth
 from raysft.world.draw import LANGUAGES, draw
 from raysft.world.teacher import VERDICTS
 from raysft.world.wrong import wrong_answer
@@ -139,7 +139,7 @@ def judged(engine: Any, seed: int) -> dict[str, float]:
     for i in range(JUDGED):
         task = draw(rng, LANGUAGES[i % 2], held_out=True)
         is_right = i % 4 < 2
-        answer = task.answer if is_right else wrong_answer(task, rng)
+        answer = task.answer if is_right else wrong_answer(known_truth(task), rng)
         prompt = render("judge_answer", task.kind.lang, instruction=task.instruction, answer=answer)
         cases.append((prompt, is_right, VERDICTS[task.kind.lang]))
     texts = greedy(engine, [[{"role": "user", "content": prompt}] for prompt, _, _ in cases])

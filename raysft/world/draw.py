@@ -39,6 +39,7 @@ from raysft.world.frames import framed
 from raysft.world.kind import Kind, Slots
 
 VERSION = 2
+"""Part of every seed; another one gives other rows of the same kinds."""
 LANGUAGES = ("en", "zh")
 KINDS: tuple[Kind, ...] = (
     numbers.KINDS

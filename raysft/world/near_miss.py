@@ -13,6 +13,7 @@ from raysft.world import vocabulary as v
 
 SEPARATORS = (", ", "、", "，")
 """What stands between the items of an answer that is a list."""
+_STEPS = (-3, -2, -1, 1, 2, 3)
 _OPTION = re.compile(r"(?<![A-Za-z])([A-F])\. ?(.+?)(?=,? [A-F]\.|[.:](?!\d)|[。：?？,，;；]|$)")
 _SETS: dict[str, tuple[frozenset[str], ...]] = {
     lang: tuple(
@@ -43,7 +44,7 @@ def near_miss(answer: str, question: str, lang: str, rng: Random) -> str:
     separator = separator_of(answer)
     ways: list[Callable[[], str]] = []
     if re.search(r"\d", answer):
-        ways.append(lambda: _number_off(answer, rng))
+        ways.append(lambda: number_off(answer, rng))
     if separator:
         ways.append(lambda: _exchanged(answer.split(separator), separator, rng))
         ways.append(lambda: _replaced(answer.split(separator), separator, question, lang, rng))
@@ -75,11 +76,11 @@ def _names(question: str, word: str, lang: str) -> bool:
     return re.search(rf"(?<!\d){edge}{re.escape(word)}{edge}", question) is not None
 
 
-def _number_off(answer: str, rng: Random) -> str:
+def number_off(answer: str, rng: Random) -> str:
     """The answer with one of its numbers a little off."""
-    at = rng.choice(list(re.finditer(r"\d+", answer)))
-    step = rng.choice((1, 1, 1, 2, 3, 10 if len(at[0]) > 1 else 2)) * rng.choice((1, -1))
-    changed = str(max(0, int(at[0]) + step)).zfill(len(at[0]) if at[0][0] == "0" else 1)
+    numbers = list(re.finditer(r"\d+", answer))
+    at = rng.choice(numbers) if len(numbers) > 1 else numbers[0]
+    changed = str(abs(int(at[0]) + rng.choice(_STEPS))).zfill(len(at[0]) if at[0][0] == "0" else 1)
     return answer[: at.start()] + changed + answer[at.end() :]
 
 

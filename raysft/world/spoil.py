@@ -7,14 +7,14 @@ whatever keeps the meaning is checked to be still right.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, islice
 from random import Random
 
 from raysft.algorithms.words import cjk_count
-from raysft.world import rubbish
+from raysft.world import rubbish, wrong
 from raysft.world import vocabulary as v
 from raysft.world.check import is_right, known_truth, truth
 from raysft.world.draw import TASKS, WHOLE, Part, Task, draw, is_held_out, reworded
@@ -22,7 +22,7 @@ from raysft.world.edits import edited, edited_answer
 from raysft.world.evolution import KIND_OF, Truth
 from raysft.world.frames import unframed
 from raysft.world.kind import TASK_SLOT, Kind, fill, read
-from raysft.world.near_miss import near_miss, separator_of
+from raysft.world.near_miss import separator_of
 from raysft.world.turns import ANOTHER, QUOTED, SENTENCE, TWICE, another, demanded
 
 SUITED = {
@@ -33,7 +33,6 @@ SUITED = {
 OTHER = {"en": "zh", "zh": "en"}
 TRIES = 50
 """Attempts at one way of spoiling before the next is used."""
-NEAR_MISS_SHARE = 0.6
 SHORTEST_CUT = 4
 """Characters of a Chinese text that can be halved; shorter ones are single words."""
 QUOTABLE = {"en": 12, "zh": 4}
@@ -153,38 +152,7 @@ def _reworded_turn(turn: str, lang: str, rng: Random) -> str:
 
 
 def wrong_answer(clean: Conversation, rng: Random) -> Conversation:
-    """A near miss of the right answer, or the right answer of another task of the same kind."""
-    for _ in range(TRIES):
-        is_near = rng.random() < NEAR_MISS_SHARE
-        answer = (_near_miss(clean, rng) if is_near else "") or _others_answer(clean, rng)
-        if clean.refuses(answer):
-            return clean.answered(answer)
-    return clean.answered(_refused(clean, (clean.draw(rng).answer for _ in range(TRIES))))
-
-
-def _near_miss(clean: Conversation, rng: Random) -> str:
-    return near_miss(clean.right_answer, clean.question, clean.lang, rng)
-
-
-def _others_answer(clean: Conversation, rng: Random) -> str:
-    """What would be right if the question were another one of its kind."""
-    other = clean.draw(rng, clean.truth.kind)
-    if not clean.truth.is_evolved:
-        return other.answer
-    known = demanded(clean.question, known_truth(other))
-    return known.answer if known else other.answer
-
-
-def _refused(clean: Conversation, answers: Iterable[str]) -> str:
-    """The first of the answers that is wrong.
-
-    Raises:
-        ValueError: all are right.
-    """
-    for answer in answers:
-        if clean.refuses(answer):
-            return answer
-    raise ValueError(f"found no wrong answer to {clean.question!r}, of kind {clean.truth.kind.name!r}")
+    return clean.answered(wrong.wrong_answer(clean.truth, rng, clean.question))
 
 
 def half_answer(clean: Conversation, rng: Random) -> Conversation:
@@ -294,10 +262,10 @@ def label_error(clean: Conversation, rng: Random) -> Conversation:
     if len(clean.contents) > 2 or clean.task.kind.task not in SUITED["label_error"]:
         kinds = [kind for kind in clean.part.kinds(clean.lang) if kind.task in SUITED["label_error"]]
         clean = clean.replaced(rng, rng.choice(kinds))
-    labels = (_near_miss(clean, rng) or _others_answer(clean, rng) for _ in range(TRIES))
-    label = _refused(clean, labels)
+    labels = (wrong.wrong_answer(clean.truth, rng, clean.question, near_share=1.0) for _ in range(TRIES))
+    label = next(labels)
     if clean.offers(clean.right_answer) and not clean.offers(label):
-        label = next((other for other in labels if clean.offers(other) and clean.refuses(other)), label)
+        label = next((other for other in labels if clean.offers(other)), label)
     return clean.answered(label)
 
 

@@ -2,8 +2,8 @@
 
     generate(start, stop, seed, part)   rows of messages, task, domain, lang, and the truth columns below
 
-Row i is decided by (VERSION, seed, i, part) alone, so any slice of the rows can be made anywhere. One row in
-ten is a conversation of two turns (`raysft.world.turns`). See `raysft.world.check` for the truth of an
+Row i is decided by (`version()`, seed, i, part) alone, so any slice of the rows can be made anywhere. One row
+in ten is a conversation of two turns (`raysft.world.turns`). See `raysft.world.check` for the truth of an
 instruction and of an answer.
 
 Truth columns, which no stage is ever given
@@ -21,13 +21,14 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from raysft.world.draw import LANGUAGES, VERSION, WHOLE, Part, Pick, Task, draw, row_rng
+from raysft.world.draw import LANGUAGES, WHOLE, Part, Pick, Task, draw, row_rng
+from raysft.world.identity import world_version
 from raysft.world.turns import TWO_TURNS_SHARE, follow_up
 
 
 def version() -> str:
     """What decides `generate` beside its arguments; part of the rows' identity."""
-    return str(VERSION)
+    return world_version()
 
 
 def generate(start: int, stop: int, seed: int, part: Part = WHOLE) -> list[dict[str, Any]]:

@@ -87,13 +87,13 @@ _KNOWN_OF = {lang: [kind for kind in KINDS_OF[lang] if kind.name in KNOWN] for l
 
 
 def version() -> str:
-    """What decides `generate` beside its arguments: this module, the world's tasks and all prompts."""
+    """What decides `generate` beside its arguments: the text of the world and of all prompts."""
     prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
-    return f"{VERSION}-{tasks.version()}-{digest(*prompts)[:12]}"
+    return f"{tasks.version()}-{digest(*prompts)[:12]}"
 
 
 def generate(start: int, stop: int, seed: int) -> list[dict[str, Any]]:
-    """Rows start … stop-1 of the endless list that `seed` names; row i depends on (VERSION, seed, i)."""
+    """Rows start … stop-1 of the endless list that `seed` names; row i depends on (`version()`, seed, i)."""
     return [_teacher_row(seed, i) for i in range(start, stop)]
 
 
@@ -151,7 +151,7 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
 def _judge(lang: str, rng: Random) -> dict[str, Any]:
     task = _pick(rng, lang)
     is_right = rng.random() < 0.5
-    answer = task.answer if is_right else wrong_answer(task, rng)
+    answer = task.answer if is_right else wrong_answer(known_truth(task), rng)
     prompt = render("judge_answer", lang, instruction=task.instruction, answer=answer)
     return _prompted("judge_answer", lang, prompt, VERDICTS[lang][0 if is_right else 1])
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from raysft.world.check import check, truth, truth_of
+from raysft.world.check import check, known_truth, truth, truth_of
 from raysft.world.draw import KINDS, draw
 from raysft.world.evolution import OPERATIONS
 from raysft.world.tasks import generate
@@ -34,7 +34,7 @@ def test_check_wrong_or_malformed_answer_is_refused(kind, spoil):
     for _ in range(10):
         task = draw(rng, kind.lang, kind)
         spoilt = {
-            "other": wrong_answer(task, rng),
+            "other": wrong_answer(known_truth(task), rng),
             "longer": f"{task.answer} zzz",
             "twice": f"{task.answer}\n{task.answer}zzz",
             "blank": "  ",

@@ -369,7 +369,3 @@ def test_generate_noise_that_no_task_of_the_part_can_have_is_refused(name, label
         generate(0, 1, SEED, only(name), Part(labels))
     assert unsuited(only(name), Part((*labels, "classification"))) == []
     assert unsuited(only(name), Part(None, 1)) == unsuited(Noise(), Part(labels)) == []
-
-
-def test_version_names_the_world_s_version():
-    assert noise.version().startswith(f"{tasks.version()}.")
