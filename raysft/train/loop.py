@@ -165,6 +165,7 @@ def train(
         "data": data_digest,
         "learning_rate": config.learning_rate,
         "optimizer": config.optimizer,
+        "prompt_loss_weight": config.prompt_loss_weight,
     }
     optimizers = make_optimizers(model, config)
     parameters = list(trained(model).values())

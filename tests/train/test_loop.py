@@ -150,23 +150,34 @@ def test_train_two_processes_keep_one_model_and_the_losses_of_one(rows, optimize
     np.testing.assert_allclose(first, losses(rows, config), rtol=tolerance)
 
 
-def test_train_first_loss_is_the_mean_over_learnt_tokens_of_the_step(rows):
-    config = make_config(max_steps=1)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_train_first_loss_is_the_weighted_mean_over_all_tokens_of_the_step(rows, weight):
+    config = make_config(max_steps=1, prompt_loss_weight=weight)
     (loss,) = losses(rows, config)
     model, _ = make_tiny()
     taken = rows.take(pa.array(order(len(rows), 0, config.seed)[:4]))
-    nll, count = 0.0, 0
+    nll, total = 0.0, 0.0
     for row in taken.to_pylist():
         at = 0
         for length in row["lengths"]:
-            ids = torch.tensor([row["input_ids"][at : at + length]])
-            labels = torch.tensor([row["labels"][at : at + length]])
-            tokens = int((labels != IGNORED).sum())
+            ids = torch.tensor(row["input_ids"][at : at + length])
+            labels = torch.tensor(row["labels"][at : at + length])
+            weights = torch.where(labels != IGNORED, 1.0, weight)[1:]
             with torch.no_grad():
-                nll += model.eval()(input_ids=ids, labels=labels).loss.item() * tokens
-            count += tokens
+                logits = model.eval()(input_ids=ids[None]).logits[0, :-1]
+            nll += float(
+                (torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none") * weights).sum()
+            )
+            total += float(weights.sum())
             at += length
-    assert loss == pytest.approx(nll / count, rel=1e-5)
+    assert loss == pytest.approx(nll / total, rel=1e-5)
+
+
+def test_train_prompt_loss_weight_does_not_make_micro_batches_or_padding_count(rows):
+    settings = {"max_steps": 3, "prompt_loss_weight": 0.5}
+    one = losses(rows, make_config(micro_batches_per_step=4, rows_per_micro_batch=1, **settings))
+    four = losses(rows, make_config(micro_batches_per_step=1, rows_per_micro_batch=4, **settings))
+    np.testing.assert_allclose(one, four, rtol=2e-5)
 
 
 def test_train_every_row_is_seen_once_an_epoch(rows):

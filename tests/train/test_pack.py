@@ -113,6 +113,25 @@ def test_collate_positions_restart_with_each_sample_and_padding():
         assert torch.all(batch.labels[r, sum(lengths) :] == IGNORED)
 
 
+def test_collate_with_a_prompt_weight_labels_all_but_first_tokens_and_padding():
+    rows = packed(context_length=7)
+    plain, batch = collate(rows), collate(rows, prompt_loss_weight=0.25)
+    answers = plain.labels != IGNORED
+    assert torch.all(batch.weights[answers] == 1)
+    for r, lengths in enumerate(rows["lengths"].to_pylist()):
+        end = sum(lengths)
+        first = plain.position_ids[r, :end] == 0
+        assert torch.all((batch.labels[r, :end] == IGNORED) == first)
+        assert torch.all(batch.labels[r, end:] == IGNORED)
+        learnt = batch.labels[r, :end][~first]
+        assert torch.equal(learnt, batch.input_ids[r, :end][~first])
+    index = PackedIndex.of(rows)
+    is_learnt = batch.labels != IGNORED
+    total = float(batch.weights[is_learnt].sum())
+    assert index.weight_of(np.arange(len(rows)), 0.25) == pytest.approx(total)
+    assert index.weight_of(np.arange(len(rows)), 0.0) == int(answers.sum())
+
+
 def test_order_is_a_permutation_that_epoch_and_seed_decide():
     first = order(50, 0, 7)
     assert sorted(first.tolist()) == list(range(50))
