@@ -23,8 +23,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pyarrow as pa
-
 from benchmarks import harness
 from raysft.augment.prompts import render
 from raysft.engines.build import build
@@ -55,38 +53,40 @@ def measure(model: str, seed: int) -> dict[str, Any]:
         overrides = [f"root={root}", f"seed={seed}", f"engines.teacher.model={model}"]
         recipe = load(RECIPE, overrides)
         run_recipe(recipe, trains=False)
-        tables = rows_of(recipe)
+        rows = rows_of(recipe)
     engine = build(recipe.engines["teacher"])
     try:
-        return {**made(recipe, tables), **asked(engine, seed)}
+        return {**made(recipe, rows), **asked(engine, seed)}
     finally:
         engine.close()
 
 
-def rows_of(recipe: Recipe) -> dict[str, pa.Table]:
-    """The sealed rows of each stage, by its name."""
+def rows_of(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each stage when it was done, by its name; a pass that writes columns marks them."""
     storage = Storage(recipe.run_root)
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for p in make_plan(recipe).passes:
         manifest = read_manifest(storage, p.folder)
         assert manifest is not None, p.folder
-        shards = [storage.read_table(shard_path(p.folder, record.name)) for record in manifest.shards]
-        found[p.stage] = pa.concat_tables(shards, promote_options="default")
+        tables = (storage.read_table(shard_path(p.folder, record.name)) for record in manifest.shards)
+        rows = [row for table in tables for row in table.to_pylist()]
+        if manifest.writes == "columns":
+            marks = {row["id"]: row for row in rows}
+            rows = [{**row, **marks.get(row["id"], {})} for row in found[p.stage]]
+        found[p.stage] = rows
     return found
 
 
-def made(recipe: Recipe, tables: dict[str, pa.Table]) -> dict[str, Any]:
+def made(recipe: Recipe, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Tasks, answers and evolutions, from the rows that the stages made."""
-    config = next(entry.config for entry in recipe.stages if entry.name == "augment.self_instruct")
+    config: Any = next(entry.config for entry in recipe.stages if entry.name == "augment.self_instruct")
     n = config.prompts_a_round() * config.tasks_per_prompt
-    tasks = [row for row in tables["augment.self_instruct"].to_pylist() if row["op"] == "self_instruct"]
+    tasks = [row for row in rows["augment.self_instruct"] if row["op"] == "self_instruct"]
     formed = [row for row in tasks if row["drop_rule"] in (None, "not_novel")]
     new = [row for row in formed if row["drop_rule"] is None]
     inside = [row for row in new if truth(instruction_of(row["messages"])) is not None]
-    answers = answers_to({row["id"] for row in inside}, tables["augment.respond"])
-    rewritten = [
-        row for row in tables["augment.evolve"].to_pylist() if (row["op"] or "").startswith("evolve_")
-    ]
+    answers = answers_to({row["id"] for row in inside}, rows["augment.respond"])
+    rewritten = [row for row in rows["augment.evolve"] if (row["op"] or "").startswith("evolve_")]
     evolved = sorted(rewritten, key=lambda row: row["id"])[:EVOLUTIONS]
     survived = [row for row in evolved if row["drop_rule"] is None]
     return {
@@ -112,9 +112,9 @@ def made(recipe: Recipe, tables: dict[str, pa.Table]) -> dict[str, Any]:
     }
 
 
-def answers_to(ids: set[str], table: pa.Table) -> list[dict[str, Any]]:
+def answers_to(ids: set[str], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of respond that answer these tasks; those it dropped count too."""
-    return [row for row in table.to_pylist() if row["op"] == "respond" and ids & set(row["parents"])]
+    return [row for row in rows if row["op"] == "respond" and ids & set(row["parents"])]
 
 
 def asked(engine: Any, seed: int) -> dict[str, Any]:

@@ -279,7 +279,7 @@ KINDS = (
         3,
         "这句话说的是{answer}。",
         "这句话说的是{options}？{text}。",
-        "[请选出|选择]话题，{options}：{text}。",
+        "[请选出|选择|写出]话题，{options}：{text}。",
         "{text}。这[属于|讲的是]{options}？",
         "报纸有几个版面，{options}，[这条消息|下面的话]放哪里？{text}。",
         "[这句|原句]“{text}”[的主题是|谈的是]{options}？",

@@ -8,6 +8,8 @@ Row i is one of, by `MIX`
     self_instruct   the prompt of `augment.self_instruct` and the numbered list of new tasks it asks for
     evolve          the prompt of `augment.evolve` for one operation and the rewritten task
     judge           the prompt `judge_answer` about a right or a wrong answer, and yes or no
+    copy            a text to be written again as it is; looking back into the prompt is what a new model
+                    learns last, and nothing teaches it sooner
 
 The prompts are those of `raysft.augment.prompts`, word for word, so an edited prompt is taught as edited.
 This is the one place where two families of stages meet: world imports augment.prompts, and augment
@@ -26,11 +28,12 @@ from raysft.world import vocabulary as v
 from raysft.world.check import known_truth, truth
 from raysft.world.draw import KINDS_OF, LANGUAGES, Task, draw, row_rng
 from raysft.world.evolution import OPERATIONS, Truth, evolve
-from raysft.world.kind import Kind
+from raysft.world.kind import Kind, fill
+from raysft.world.turns import TWO_TURNS_SHARE
 from raysft.world.wrong import wrong_answer
 
 VERSION = 2
-MIX = {"plain": 0.66, "evolved": 0.13, "self_instruct": 0.05, "evolve": 0.11, "judge": 0.05}
+MIX = {"plain": 0.53, "evolved": 0.11, "self_instruct": 0.05, "evolve": 0.11, "judge": 0.04, "copy": 0.16}
 LIST_SIZES = ((8, 7), (8, 7), (8, 7), (2, 4), (3, 5), (4, 3), (5, 7), (6, 2), (7, 6))
 """(examples of a self-instruct prompt, new tasks that it asks for); the stage's defaults are 8 and 7, and
 it shows fewer of a small pool."""
@@ -52,6 +55,11 @@ KNOWN = frozenset(
 a text, small tables, small sums. The world has twice as many."""
 LEVELS = {1: 0.75, 2: 0.25}
 """Levels of difficulty that are taught, and how often each is drawn of those that a kind has."""
+COPY = {
+    "en": ("[Copy|Repeat] this text: {text}", "Write [these words|this] again, word for word: {text}"),
+    "zh": ("[抄写|重复]这段文字：{text}", "请[照原样|一字不差地]再写一遍：{text}"),
+}
+COPY_GAP = {"en": " ", "zh": ""}
 FOREIGN_SHARE = 0.2
 """Examples and tasks to rewrite that are not of the world, as seed tasks are not; none is ever answered."""
 TWICE_SHARE = 0.15
@@ -86,6 +94,12 @@ FOREIGN = {
 _KNOWN_OF = {lang: [kind for kind in KINDS_OF[lang] if kind.name in KNOWN] for lang in LANGUAGES}
 
 
+_WORDS = {
+    "en": (*v.TO_CHINESE, *v.NAMES_EN, *v.CAPITAL_EN, *v.DAYS_EN, *v.FOODS_EN, *map(str, range(10, 100))),
+    "zh": (*v.TO_ENGLISH, *v.NAMES_ZH, *v.CAPITAL_ZH, *v.DAYS_ZH, *v.FOODS_ZH, *map(str, range(10, 100))),
+}
+
+
 def version() -> str:
     """What decides `generate` beside its arguments: the text of the world and of all prompts."""
     prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
@@ -114,8 +128,16 @@ def _task_of(kind: Kind, rng: Random) -> Task:
 
 
 def _plain(lang: str, rng: Random) -> dict[str, Any]:
-    made = tasks.make_row(0, rng, _pick, lang)
-    return {name: made[name] for name in ("messages", "task", "domain", "lang")}
+    """Answered in a sentence where the kind has one: its first words name what to look for."""
+    if rng.random() < TWO_TURNS_SHARE:
+        made = tasks.make_row(0, rng, _pick, lang)
+        return {name: made[name] for name in ("messages", "task", "domain", "lang")}
+    task = _pick(rng, lang)
+    return _conversation(task.kind.task, task.kind.domain, lang, task.instruction, _spoken(task))
+
+
+def _spoken(task: Task) -> str:
+    return task.sentence if task.kind.sentence else task.answer
 
 
 def _evolved(lang: str, rng: Random) -> dict[str, Any]:
@@ -199,10 +221,18 @@ def _conversation(task: str, domain: str, lang: str, prompt: str, answer: str) -
     return {"messages": messages, "task": task, "domain": domain, "lang": lang}
 
 
+def _copy(lang: str, rng: Random) -> dict[str, Any]:
+    """A jumble of words, so that nothing but the prompt tells what comes next."""
+    pool = _WORDS[lang]
+    text = COPY_GAP[lang].join(rng.choice(pool) for _ in range(rng.randint(4, 30)))
+    return _conversation("copy", "prompts", lang, fill(rng.choice(COPY[lang]), {"text": text}, rng), text)
+
+
 _MAKERS = {
     "plain": _plain,
     "evolved": _evolved,
     "self_instruct": _self_instruct,
     "evolve": _evolve,
     "judge": _judge,
+    "copy": _copy,
 }

@@ -14,7 +14,8 @@ VALUES = {
 
 
 def test_prompts_of_all_stages_exist_in_both_languages_and_no_others():
-    assert names() == sorted(f"{name}.{lang}" for name in PROMPTS for lang in LANGUAGES)
+    asked = {*PROMPTS, "judge_answer"}  # the judge's is taught and measured; no stage asks it yet
+    assert names() == sorted(f"{name}.{lang}" for name in asked for lang in LANGUAGES)
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -32,13 +32,24 @@ def test_generate_same_seed_gives_the_same_rows_in_any_slices():
 
 def test_generate_holds_every_part_near_its_share():
     counts = Counter(row["task"].split("_")[0] for row in PROMPTED)
-    for part, task in (("self_instruct", "self"), ("evolve", "evolve"), ("judge", "judge")):
+    for part, task in (("self_instruct", "self"), ("evolve", "evolve"), ("judge", "judge"), ("copy", "copy")):
         assert counts[task] / len(ROWS) == pytest.approx(MIX[part], abs=0.015)
     assert {(row["task"], row["lang"]) for row in PROMPTED} == {
         (task, lang)
-        for task in ("self_instruct", "judge_answer", *(f"evolve_{operation}" for operation in OPERATIONS))
+        for task in (
+            "self_instruct",
+            "judge_answer",
+            "copy",
+            *(f"evolve_{operation}" for operation in OPERATIONS),
+        )
         for lang in ("en", "zh")
     }
+
+
+def test_teacher_copies_end_their_prompts_as_they_are():
+    copied = [contents(row) for row in PROMPTED if row["task"] == "copy"]
+    assert copied
+    assert all(prompt.endswith(f"{text}") and len(text) < len(prompt) for prompt, text in copied)
 
 
 def test_teacher_operations_are_those_of_the_evolve_stage():
