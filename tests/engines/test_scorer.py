@@ -125,6 +125,7 @@ def test_score_never_computes_logits_of_unscored_positions(
 def test_score_with_adapter_equals_peft(scorer: TransformersScorer, model: Path, tmp_path: Path) -> None:
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    torch.manual_seed(0)  # of the adapter's first matrices
     tuned = get_peft_model(
         AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     )

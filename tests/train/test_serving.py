@@ -14,7 +14,7 @@ from raysft.train.config import TrainConfig
 from raysft.train.export import save
 from raysft.train.methods import apply_method
 
-MODEL = Path(__file__).parents[2] / "jobs" / "models" / "demo"
+MODEL = Path(__file__).parents[2] / "jobs" / "models" / "teacher"
 ASKED = ("What is the capital of France?", "写出“苹果”开头的字。", "Which day comes before Sunday?")
 TOKENS = 12
 
