@@ -47,10 +47,10 @@ JUDGED = 300
 GREEDY = Sampling(max_tokens=96, temperature=0.0)
 
 
-def measure(model: str, seed: int) -> dict[str, Any]:
-    """All figures of one model."""
+def measure(model: str, seed: int, further: Sequence[str] = ()) -> dict[str, Any]:
+    """All figures of one model, with further overrides of the recipe."""
     with tempfile.TemporaryDirectory(prefix="raysft-teacher-") as root:
-        overrides = [f"root={root}", f"seed={seed}", f"engines.teacher.model={model}"]
+        overrides = [f"root={root}", f"seed={seed}", f"engines.teacher.model={model}", *further]
         recipe = load(RECIPE, overrides)
         run_recipe(recipe, trains=False)
         rows = rows_of(recipe)
@@ -168,9 +168,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="jobs/models/teacher")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="as for raysft run")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    figures = {"seed": arguments.seed, **measure(arguments.model, arguments.seed)}
+    figures = {
+        "seed": arguments.seed,
+        "set": arguments.set,
+        **measure(arguments.model, arguments.seed, arguments.set),
+    }
     arguments.out.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, value in figures.items():
         print(name, json.dumps(value, ensure_ascii=False))
