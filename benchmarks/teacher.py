@@ -8,8 +8,10 @@ judge's prompt about right and wrong answers. `benchmarks/results/teacher.json` 
                 three; a response that gives no list counts as all the tasks that were asked of it
     answers     right by `raysft.world.check`, of those given to tasks that are all three
     evolutions  of the first `EVOLUTIONS` by id: that survive elimination, and of those inside the world
-    held_out    right answers, by language and by kind
-    judge       right verdicts about right and about wrong answers, and answers that are no verdict
+    held_out    right answers, by language, difficulty and kind; "taught": of kinds and levels that the
+                teacher's rows have
+    judge       right verdicts about right and about wrong answers (half of the wrong ones near misses),
+                and how many replies end with a verdict; of tasks that are taught, and of the whole world
 """
 
 from __future__ import annotations
@@ -34,10 +36,9 @@ from raysft.runtime.run import run_recipe
 from raysft.runtime.storage import Storage
 from raysft.sample import instruction_of
 from raysft.world import held_out
-from raysft.world.check import check, known_truth, truth
-from raysft.world.draw import LANGUAGES, draw
-from raysft.world.teacher import VERDICTS
-from raysft.world.wrong import wrong_answer
+from raysft.world.check import check, truth
+from raysft.world.draw import LANGUAGES, Pick, Task, draw
+from raysft.world.teacher import KNOWN, LEVELS, VERDICTS, given, pick
 
 RECIPE = "jobs/recipes/teacher_check.yaml"
 OUT = harness.HERE / "results" / "teacher.json"
@@ -125,28 +126,43 @@ def asked(engine: Any, seed: int) -> dict[str, Any]:
     for row, text in zip(rows, texts, strict=True):
         answer = {"role": "assistant", "content": text}
         is_right = check({**row, "messages": [*row["messages"][:-1], answer]})[0]
-        for group in ("all", row["lang"], row["truth_kind"], f"difficulty {row['truth_difficulty']}"):
+        kind, level = row["truth_kind"], row["truth_difficulty"]
+        is_taught = kind.split(".")[0] in KNOWN and level in LEVELS
+        taught = ["taught"] if is_taught else []
+        for group in ("all", *taught, row["lang"], kind, f"difficulty {level}"):
             by.setdefault(group, []).append(is_right)
-    return {"held_out": {group: [share(right), len(right)] for group, right in sorted(by.items())}} | {
-        "judge": judged(engine, seed)
+    return {
+        "held_out": {group: [share(right), len(right)] for group, right in sorted(by.items())},
+        "judge": {"taught": judged(engine, seed, taught_task), "whole world": judged(engine, seed, any_task)},
     }
 
 
-def judged(engine: Any, seed: int) -> dict[str, float]:
-    """The judge's prompt about held-out tasks with right and wrong answers in turn."""
+def taught_task(rng: Random, lang: str) -> Task:
+    """A held-out task of a kind and level that the teacher's rows have."""
+    return pick(rng, lang, held_out=True)
+
+
+def any_task(rng: Random, lang: str) -> Task:
+    """A held-out task of the whole world."""
+    return draw(rng, lang, held_out=True)
+
+
+def judged(engine: Any, seed: int, drawn: Pick) -> dict[str, float]:
+    """The judge's prompt about tasks with right and wrong answers."""
     rng = Random(seed)
     cases = []
     for i in range(JUDGED):
-        task = draw(rng, LANGUAGES[i % 2], held_out=True)
+        task = drawn(rng, LANGUAGES[i % 2])
         is_right = i % 4 < 2
-        answer = task.answer if is_right else wrong_answer(known_truth(task), rng)
+        answer = given(task, is_right, rng)
         prompt = render("judge_answer", task.kind.lang, instruction=task.instruction, answer=answer)
         cases.append((prompt, is_right, VERDICTS[task.kind.lang]))
-    texts = greedy(engine, [[{"role": "user", "content": prompt}] for prompt, _, _ in cases])
+    replies = greedy(engine, [[{"role": "user", "content": prompt}] for prompt, _, _ in cases])
+    said = [reply.rpartition("\n")[2] for reply in replies]
     agreed: dict[bool, list[bool]] = {True: [], False: []}
-    for (_, is_right, verdicts), text in zip(cases, texts, strict=True):
-        agreed[is_right].append(text == verdicts[0 if is_right else 1])
-    valid = [text in verdicts for (_, _, verdicts), text in zip(cases, texts, strict=True)]
+    for (_, is_right, verdicts), verdict in zip(cases, said, strict=True):
+        agreed[is_right].append(verdict == verdicts[0 if is_right else 1])
+    valid = [verdict in verdicts for (_, _, verdicts), verdict in zip(cases, said, strict=True)]
     return {
         "of right ones": share(agreed[True]),
         "of wrong ones": share(agreed[False]),

@@ -7,7 +7,7 @@ Row i is one of, by `MIX`
     evolved         an evolved task (`raysft.world.evolution`) and its answer
     self_instruct   the prompt of `augment.self_instruct` and the numbered list of new tasks it asks for
     evolve          the prompt of `augment.evolve` for one operation and the rewritten task
-    judge           the prompt `judge_answer` about a right or a wrong answer, and yes or no
+    judge           the prompt `judge_answer` about a right or a wrong answer; the right one, and yes or no
     copy            a text to be written again as it is; looking back into the prompt is what a new model
                     learns last, and nothing teaches it sooner
 
@@ -25,6 +25,7 @@ from raysft.augment.prompts import names, prompt_hash, render
 from raysft.sample import digest
 from raysft.world import tasks
 from raysft.world import vocabulary as v
+from raysft.world.check import is_right as is_right_answer
 from raysft.world.check import known_truth, truth
 from raysft.world.draw import KINDS_OF, LANGUAGES, Task, draw, row_rng
 from raysft.world.evolution import OPERATIONS, Truth, evolve
@@ -32,8 +33,8 @@ from raysft.world.kind import Kind, fill
 from raysft.world.turns import TWO_TURNS_SHARE
 from raysft.world.wrong import wrong_answer
 
-VERSION = 2
-MIX = {"plain": 0.53, "evolved": 0.11, "self_instruct": 0.05, "evolve": 0.11, "judge": 0.04, "copy": 0.16}
+VERSION = 3
+MIX = {"plain": 0.50, "evolved": 0.10, "self_instruct": 0.05, "evolve": 0.11, "judge": 0.09, "copy": 0.15}
 LIST_SIZES = ((8, 7), (8, 7), (8, 7), (2, 4), (3, 5), (4, 3), (5, 7), (6, 2), (7, 6))
 """(examples of a self-instruct prompt, new tasks that it asks for); the stage's defaults are 8 and 7, and
 it shows fewer of a small pool."""
@@ -65,7 +66,7 @@ FOREIGN_SHARE = 0.2
 TWICE_SHARE = 0.15
 """Tasks to rewrite that were rewritten once before, as in the second step of `augment.evolve`."""
 VERDICTS = {"en": ("yes", "no"), "zh": ("对", "不对")}
-"""What a judge says of a right and of a wrong answer."""
+"""What a judge says of a right and of a wrong answer, on a line of its own below the right one."""
 
 FOREIGN = {
     "en": (
@@ -117,22 +118,23 @@ def _teacher_row(seed: int, i: int) -> dict[str, Any]:
     return _MAKERS[what](rng.choice(LANGUAGES), rng)
 
 
-def _pick(rng: Random, lang: str) -> Task:
-    return _task_of(rng.choice(_KNOWN_OF[lang]), rng)
+def pick(rng: Random, lang: str, *, held_out: bool = False) -> Task:
+    """A task of the kinds and levels that are taught; `held_out` ones are kept for measuring."""
+    return _task_of(rng.choice(_KNOWN_OF[lang]), rng, held_out=held_out)
 
 
-def _task_of(kind: Kind, rng: Random) -> Task:
+def _task_of(kind: Kind, rng: Random, *, held_out: bool = False) -> Task:
     levels = [level for level in LEVELS if level in kind.levels]
     (level,) = rng.choices(levels, [LEVELS[one] for one in levels])
-    return draw(rng, kind.lang, kind, level)
+    return draw(rng, kind.lang, kind, level, held_out=held_out)
 
 
 def _plain(lang: str, rng: Random) -> dict[str, Any]:
     """Answered in a sentence where the kind has one: its first words name what to look for."""
     if rng.random() < TWO_TURNS_SHARE:
-        made = tasks.make_row(0, rng, _pick, lang)
+        made = tasks.make_row(0, rng, pick, lang)
         return {name: made[name] for name in ("messages", "task", "domain", "lang")}
-    task = _pick(rng, lang)
+    task = pick(rng, lang)
     return _conversation(task.kind.task, task.kind.domain, lang, task.instruction, _spoken(task))
 
 
@@ -171,15 +173,25 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
 
 
 def _judge(lang: str, rng: Random) -> dict[str, Any]:
-    task = _pick(rng, lang)
+    """The right answer comes before the verdict that rests on it."""
+    task = pick(rng, lang)
     is_right = rng.random() < 0.5
-    answer = task.answer if is_right else wrong_answer(known_truth(task), rng)
-    prompt = render("judge_answer", lang, instruction=task.instruction, answer=answer)
-    return _prompted("judge_answer", lang, prompt, VERDICTS[lang][0 if is_right else 1])
+    prompt = render("judge_answer", lang, instruction=task.instruction, answer=given(task, is_right, rng))
+    return _prompted("judge_answer", lang, prompt, f"{_spoken(task)}\n{VERDICTS[lang][0 if is_right else 1]}")
+
+
+def given(task: Task, is_right: bool, rng: Random) -> str:
+    """An answer to be judged: bare, or in its full sentence."""
+    known = known_truth(task)
+    answer = task.answer if is_right else wrong_answer(known, rng, task.instruction)
+    if task.sentence.count(task.answer) != 1 or rng.random() < 0.5:
+        return answer
+    sentence = task.sentence.replace(task.answer, answer)
+    return sentence if is_right_answer(sentence, known) == is_right else answer
 
 
 def _known_task(lang: str, rng: Random) -> tuple[Truth, str]:
-    task = _pick(rng, lang)
+    task = pick(rng, lang)
     known, instruction = known_truth(task), task.instruction
     if rng.random() < TWICE_SHARE:
         instruction = evolve(rng.choice(OPERATIONS), lang, instruction, known, rng)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from benchmarks.teacher import made
+from benchmarks.teacher import any_task, judged, made
 from raysft.augment.self_instruct import Config
+from raysft.engines.protocol import Completion, Output
 
 INSIDE = "Calculate the sum of 2 and 3."
 OUTSIDE = "Write a poem about the sea and the wind."
@@ -71,3 +72,30 @@ def test_made_evolutions_survive_or_not_inside_the_world_or_not(figures):
     assert evolutions["made"] == 3
     assert evolutions["survived"] == pytest.approx(2 / 3)
     assert evolutions["inside the world, of these"] == pytest.approx(0.5)
+
+
+class Saying:
+    """A model with one reply to each prompt."""
+
+    def __init__(self, reply):
+        self.reply = reply
+
+    def generate(self, requests):
+        texts = [self.reply(request.messages[0]["content"]) for request in requests]
+        return [Completion((Output(text, "stop", 1),)) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("reply", "of_right", "of_wrong", "valid"),
+    [
+        (lambda prompt: "7\nyes" if "Task:" in prompt else "7\n对", 1.0, 0.0, 1.0),
+        (lambda prompt: "7\nno" if "Task:" in prompt else "7\n不对", 0.0, 1.0, 1.0),
+        (lambda prompt: "no", 0.0, 0.5, 0.5),
+        (lambda prompt: "yes and no", 0.0, 0.0, 0.0),
+    ],
+)
+def test_judged_reads_the_verdict_from_the_last_line_in_the_prompts_language(
+    reply, of_right, of_wrong, valid
+):
+    figures = judged(Saying(reply), 1, any_task)
+    assert figures == {"of right ones": of_right, "of wrong ones": of_wrong, "valid": valid}

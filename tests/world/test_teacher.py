@@ -1,4 +1,5 @@
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -6,8 +7,9 @@ from raysft.augment.evolve import OPERATIONS as EVOLVE_OPERATIONS
 from raysft.augment.numbered_list import items
 from raysft.augment.prompts import render
 from raysft.world.check import check, truth
+from raysft.world.draw import is_held_out
 from raysft.world.evolution import OPERATIONS
-from raysft.world.teacher import MIX, VERDICTS, generate
+from raysft.world.teacher import KNOWN, LEVELS, MIX, VERDICTS, generate, pick
 
 ROWS = generate(0, 3000, 1)
 PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
@@ -60,16 +62,47 @@ def test_teacher_tasks_all_have_right_answers():
     assert [contents(row) for row in ROWS if row["domain"] != "prompts" and not check(row)[0]] == []
 
 
-def test_teacher_judge_says_yes_to_right_answers_and_no_to_others():
+def judged_answer(row: dict) -> tuple[str, str]:
+    """The instruction and the answer in a judge's prompt."""
+    before, between, after = render("judge_answer", row["lang"], instruction="\0", answer="\0").split("\0")
+    instruction, answer = contents(row)[0].removeprefix(before).removesuffix(after).split(between)
+    return instruction, answer
+
+
+def is_right(instruction: str, answer: str) -> bool:
+    asked = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
+    return check({"messages": asked})[0]
+
+
+def test_teacher_judge_gives_the_right_answer_and_says_yes_to_right_ones_and_no_to_others():
     for row in PROMPTED:
         if row["task"] == "judge_answer":
-            prompt, verdict = contents(row)
-            before, between, after = render("judge_answer", row["lang"], instruction="\0", answer="\0").split(
-                "\0"
-            )
-            instruction, answer = prompt.removeprefix(before).removesuffix(after).split(between)
-            asked = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
-            assert verdict == VERDICTS[row["lang"]][0 if check({"messages": asked})[0] else 1]
+            instruction, answer = judged_answer(row)
+            right, verdict = contents(row)[1].split("\n")
+            assert is_right(instruction, right)
+            assert verdict == VERDICTS[row["lang"]][0 if is_right(instruction, answer) else 1]
+
+
+def test_teacher_judge_sees_bare_and_spoken_answers_among_right_and_wrong_ones():
+    counts = Counter()
+    for row in PROMPTED:
+        if row["task"] == "judge_answer":
+            instruction, answer = judged_answer(row)
+            known = truth(instruction)
+            form = {known.answer: "bare", known.sentence: "spoken"}
+            counts[form.get(answer, "other"), is_right(instruction, answer)] += 1
+    rights = counts["bare", True] + counts["spoken", True]
+    assert rights / counts.total() == pytest.approx(0.5, abs=0.1)
+    assert min(counts["bare", True], counts["spoken", True], counts["other", False]) > 20
+
+
+def test_pick_gives_taught_kinds_and_levels_held_out_or_not():
+    for held_out in (True, False):
+        for lang in ("en", "zh"):
+            rng = Random(5)
+            tasks = [pick(rng, lang, held_out=held_out) for _ in range(50)]
+            assert {is_held_out(task.instruction) for task in tasks} == {held_out}
+            assert all(task.kind.name in KNOWN and task.level in LEVELS for task in tasks)
 
 
 def test_teacher_self_instruct_answers_are_lists_of_as_many_new_world_tasks_as_asked():
