@@ -3,7 +3,8 @@
 import pytest
 
 from raysft.world import comprehension, extraction
-from raysft.world.check import is_right, truth
+from raysft.world.check import truth
+from tests.world.by_hand import assert_all_named, assert_judged
 
 EN = "Mia is 31 years old, lives in Rome and likes soup. The baker Tom lives in Lima with a parrot."
 ZH = "小明今年31岁，住在罗马，爱吃面条。有一位厨师叫小红，住在利马。"
@@ -100,18 +101,11 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "instruction", "right", "wrong"), CASES)
 def test_check_answers_about_a_text_are_judged_as_by_hand(kind, instruction, right, wrong):
-    known = truth(instruction)
-    assert known is not None
-    assert known.kind.name == kind
-    assert [answer for answer in right if not is_right(answer, known)] == []
-    assert [answer for answer in [*wrong, "?"] if is_right(answer, known)] == []
+    assert_judged(kind, instruction, right, wrong)
 
 
 def test_cases_name_every_kind_in_both_languages():
-    kinds = extraction.KINDS + comprehension.KINDS
-    assert {(name, "en" if instruction.isascii() else "zh") for name, instruction, _, _ in CASES} == {
-        (kind.name, kind.lang) for kind in kinds
-    }
+    assert_all_named(CASES, extraction.KINDS + comprehension.KINDS)
 
 
 @pytest.mark.parametrize(

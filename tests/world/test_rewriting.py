@@ -3,7 +3,8 @@
 import pytest
 
 from raysft.world import rewriting, sentences
-from raysft.world.check import is_right, truth
+from raysft.world.check import truth
+from tests.world.by_hand import assert_all_named, assert_judged
 
 # kind, instruction, right answers, wrong or malformed answers
 CASES = [
@@ -147,18 +148,11 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "instruction", "right", "wrong"), CASES)
 def test_check_rewritten_sentences_are_judged_as_by_hand(kind, instruction, right, wrong):
-    known = truth(instruction)
-    assert known is not None
-    assert known.kind.name == kind
-    assert [answer for answer in right if not is_right(answer, known)] == []
-    assert [answer for answer in [*wrong, "?"] if is_right(answer, known)] == []
+    assert_judged(kind, instruction, right, wrong)
 
 
 def test_cases_name_every_kind_in_both_languages():
-    kinds = rewriting.KINDS + sentences.KINDS
-    assert {(name, "en" if instruction.isascii() else "zh") for name, instruction, _, _ in CASES} == {
-        (kind.name, kind.lang) for kind in kinds
-    }
+    assert_all_named(CASES, rewriting.KINDS + sentences.KINDS)
 
 
 @pytest.mark.parametrize(
