@@ -108,6 +108,7 @@ def test_evaluation_sees_each_stage_over_what_the_one_before_left(measured: tupl
     # two stages of one name are told apart by their place
     first, second = (line for line in found.found.copies if line.rule == "exact_duplicate")
     assert (first.seen, second.seen) == (lines[1].rows_in, lines[6].rows_in)
+    assert second.seen < first.seen
     resolved, copies = first.copies["exact_copy"]
     assert first.precision == 1.0
     assert 0.8 * noises_of(folder)["exact_copy"] < resolved <= copies == noises_of(folder)["exact_copy"]
