@@ -49,8 +49,8 @@ $(SWIFT_STAMP):
 demo: setup ## run the whole flow on this machine's CPU: jobs/recipes/demo.yaml
 	@$(BIN)/raysft run jobs/recipes/demo.yaml
 
-yardstick: setup ## measure every curate stage on made-up rows whose faults are known
-	@$(BIN)/raysft evaluate-curation jobs/recipes/yardstick.yaml $(ARGS)
+yardstick: setup ## measure every curate stage, and a model tuned on what they keep, on made-up rows
+	@$(BIN)/raysft evaluate-curation jobs/recipes/yardstick.yaml --train $(ARGS)
 
 test: lint types setup-swift ## lint, types and all tests
 	@$(BIN)/python -m pytest $(PYTEST)

@@ -38,7 +38,7 @@ from raysft.sample import instruction_of
 from raysft.world import held_out
 from raysft.world.check import check, truth
 from raysft.world.draw import LANGUAGES, Pick, Task, draw
-from raysft.world.teacher import KNOWN, LEVELS, VERDICTS, given, pick
+from raysft.world.teacher import KNOWN, LEVELS, VERDICTS, judged, pick
 
 RECIPE = "jobs/recipes/teacher_check.yaml"
 OUT = harness.HERE / "results" / "teacher.json"
@@ -133,7 +133,10 @@ def asked(engine: Any, seed: int) -> dict[str, Any]:
             by.setdefault(group, []).append(is_right)
     return {
         "held_out": {group: [share(right), len(right)] for group, right in sorted(by.items())},
-        "judge": {"taught": judged(engine, seed, taught_task), "whole world": judged(engine, seed, any_task)},
+        "judge": {
+            "taught": verdicts(engine, seed, taught_task),
+            "whole world": verdicts(engine, seed, any_task),
+        },
     }
 
 
@@ -147,22 +150,22 @@ def any_task(rng: Random, lang: str) -> Task:
     return draw(rng, lang, held_out=True)
 
 
-def judged(engine: Any, seed: int, drawn: Pick) -> dict[str, float]:
+def verdicts(engine: Any, seed: int, drawn: Pick) -> dict[str, float]:
     """The judge's prompt about tasks with right and wrong answers."""
     rng = Random(seed)
     cases = []
     for i in range(JUDGED):
         task = drawn(rng, LANGUAGES[i % 2])
         is_right = i % 4 < 2
-        answer = given(task, is_right, rng)
-        prompt = render("judge_answer", task.kind.lang, instruction=task.instruction, answer=answer)
+        instruction, answer, _ = judged(task, is_right, rng)
+        prompt = render("judge_answer", task.kind.lang, instruction=instruction, answer=answer)
         cases.append((prompt, is_right, VERDICTS[task.kind.lang]))
     replies = greedy(engine, [[{"role": "user", "content": prompt}] for prompt, _, _ in cases])
-    said = [reply.rpartition("\n")[2] for reply in replies]
+    said = [reply.rpartition(" ")[2] for reply in replies]
     agreed: dict[bool, list[bool]] = {True: [], False: []}
-    for (_, is_right, verdicts), verdict in zip(cases, said, strict=True):
-        agreed[is_right].append(verdict == verdicts[0 if is_right else 1])
-    valid = [verdict in verdicts for (_, _, verdicts), verdict in zip(cases, said, strict=True)]
+    for (_, is_right, known), verdict in zip(cases, said, strict=True):
+        agreed[is_right].append(verdict == known[0 if is_right else 1])
+    valid = [verdict in known for (_, _, known), verdict in zip(cases, said, strict=True)]
     return {
         "of right ones": share(agreed[True]),
         "of wrong ones": share(agreed[False]),

@@ -25,8 +25,8 @@ from raysft.augment.prompts import names, prompt_hash, render
 from raysft.sample import digest
 from raysft.world import tasks
 from raysft.world import vocabulary as v
+from raysft.world.check import STOPS, known_truth, truth
 from raysft.world.check import is_right as is_right_answer
-from raysft.world.check import known_truth, truth
 from raysft.world.draw import KINDS_OF, LANGUAGES, Task, draw, row_rng
 from raysft.world.evolution import OPERATIONS, Truth, evolve
 from raysft.world.kind import Kind, fill
@@ -66,7 +66,10 @@ FOREIGN_SHARE = 0.2
 TWICE_SHARE = 0.15
 """Tasks to rewrite that were rewritten once before, as in the second step of `augment.evolve`."""
 VERDICTS = {"en": ("yes", "no"), "zh": ("对", "不对")}
-"""What a judge says of a right and of a wrong answer, on a line of its own below the right one."""
+"""What a judge says behind the right answer where that is the one to be judged, and where it is another.
+
+The prompt lists them so that who can look up a word and copy what follows can judge: as a plain question
+after one or six million tokens of them the same model said yes, or no, to nearly everything."""
 
 FOREIGN = {
     "en": (
@@ -173,21 +176,25 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
 
 
 def _judge(lang: str, rng: Random) -> dict[str, Any]:
-    """The right answer comes before the verdict that rests on it."""
-    task = pick(rng, lang)
     is_right = rng.random() < 0.5
-    prompt = render("judge_answer", lang, instruction=task.instruction, answer=given(task, is_right, rng))
-    return _prompted("judge_answer", lang, prompt, f"{_spoken(task)}\n{VERDICTS[lang][0 if is_right else 1]}")
+    instruction, answer, right = judged(pick(rng, lang), is_right, rng)
+    prompt = render("judge_answer", lang, instruction=instruction, answer=answer)
+    return _prompted("judge_answer", lang, prompt, f"{right} {VERDICTS[lang][0 if is_right else 1]}")
 
 
-def given(task: Task, is_right: bool, rng: Random) -> str:
-    """An answer to be judged: bare, or in its full sentence."""
+def judged(task: Task, is_right: bool, rng: Random) -> tuple[str, str, str]:
+    """(instruction, an answer to be judged, the right one in the same form): bare or in the full sentence,
+    without a final stop where that is not part of the task."""
     known = known_truth(task)
-    answer = task.answer if is_right else wrong_answer(known, rng, task.instruction)
-    if task.sentence.count(task.answer) != 1 or rng.random() < 0.5:
-        return answer
-    sentence = task.sentence.replace(task.answer, answer)
-    return sentence if is_right_answer(sentence, known) == is_right else answer
+    right = task.answer
+    answer = right if is_right else wrong_answer(known, rng, task.instruction)
+    if task.sentence.count(right) == 1 and rng.random() < 0.5:
+        sentence = task.sentence.replace(right, answer)
+        if is_right_answer(sentence, known) == is_right:
+            right, answer = task.sentence, sentence
+    if is_right_answer(right.rstrip(STOPS), known):
+        right, answer = right.rstrip(STOPS), answer.rstrip(STOPS)
+    return task.instruction, answer, right
 
 
 def _known_task(lang: str, rng: Random) -> tuple[Truth, str]:

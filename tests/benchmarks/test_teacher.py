@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from benchmarks.teacher import any_task, judged, made
+from benchmarks.teacher import any_task, made, verdicts
 from raysft.augment.self_instruct import Config
 from raysft.engines.protocol import Completion, Output
 
@@ -88,14 +88,14 @@ class Saying:
 @pytest.mark.parametrize(
     ("reply", "of_right", "of_wrong", "valid"),
     [
-        (lambda prompt: "7\nyes" if "Task:" in prompt else "7\n对", 1.0, 0.0, 1.0),
-        (lambda prompt: "7\nno" if "Task:" in prompt else "7\n不对", 0.0, 1.0, 1.0),
+        (lambda prompt: "7 yes" if "Task:" in prompt else "7 对", 1.0, 0.0, 1.0),
+        (lambda prompt: "7 no" if "Task:" in prompt else "7 不对", 0.0, 1.0, 1.0),
         (lambda prompt: "no", 0.0, 0.5, 0.5),
-        (lambda prompt: "yes and no", 0.0, 0.0, 0.0),
+        (lambda prompt: "yes or", 0.0, 0.0, 0.0),
     ],
 )
-def test_judged_reads_the_verdict_from_the_last_line_in_the_prompts_language(
+def test_judged_reads_the_verdict_from_the_last_word_in_the_prompts_language(
     reply, of_right, of_wrong, valid
 ):
-    figures = judged(Saying(reply), 1, any_task)
+    figures = verdicts(Saying(reply), 1, any_task)
     assert figures == {"of right ones": of_right, "of wrong ones": of_wrong, "valid": valid}

@@ -9,7 +9,7 @@ from raysft.augment.prompts import render
 from raysft.world.check import check, truth
 from raysft.world.draw import is_held_out
 from raysft.world.evolution import OPERATIONS
-from raysft.world.teacher import KNOWN, LEVELS, MIX, VERDICTS, generate, pick
+from raysft.world.teacher import KNOWN, LEVELS, MIX, VERDICTS, generate, judged, pick
 
 ROWS = generate(0, 3000, 1)
 PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
@@ -78,22 +78,22 @@ def test_teacher_judge_gives_the_right_answer_and_says_yes_to_right_ones_and_no_
     for row in PROMPTED:
         if row["task"] == "judge_answer":
             instruction, answer = judged_answer(row)
-            right, verdict = contents(row)[1].split("\n")
+            right, _, verdict = contents(row)[1].rpartition(" ")
             assert is_right(instruction, right)
             assert verdict == VERDICTS[row["lang"]][0 if is_right(instruction, answer) else 1]
 
 
-def test_teacher_judge_sees_bare_and_spoken_answers_among_right_and_wrong_ones():
+def test_judged_answers_are_bare_or_spoken_and_right_or_wrong_like_the_right_one_beside_them():
     counts = Counter()
-    for row in PROMPTED:
-        if row["task"] == "judge_answer":
-            instruction, answer = judged_answer(row)
-            known = truth(instruction)
-            form = {known.answer: "bare", known.sentence: "spoken"}
-            counts[form.get(answer, "other"), is_right(instruction, answer)] += 1
-    rights = counts["bare", True] + counts["spoken", True]
-    assert rights / counts.total() == pytest.approx(0.5, abs=0.1)
-    assert min(counts["bare", True], counts["spoken", True], counts["other", False]) > 20
+    for seed in range(400):
+        rng = Random(seed)
+        task = pick(rng, ("en", "zh")[seed % 2])
+        for wanted in (True, False):
+            instruction, answer, right = judged(task, wanted, rng)
+            assert is_right(instruction, answer) == wanted == (answer == right)
+            counts["bare" if right.rstrip(".。") == task.answer.rstrip(".。") else "spoken", wanted] += 1
+    assert min(counts.values()) > 80
+    assert len(counts) == 4
 
 
 def test_pick_gives_taught_kinds_and_levels_held_out_or_not():
