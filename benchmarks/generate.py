@@ -31,7 +31,7 @@ from benchmarks.harness import Benchmark, BenchmarkError, Side, Work
 if TYPE_CHECKING:
     from raysft.engines.spec import Engine
 
-DEMO_MODEL = Path(__file__).resolve().parents[1] / "jobs" / "models" / "demo"
+DEMO_MODEL = Path(__file__).resolve().parents[1] / "jobs" / "models" / "teacher"
 SEED = 11
 LEAST_SAME = 0.9
 """Share of texts that must be equal. Which requests share a batch changes the last bits of logits, so that
