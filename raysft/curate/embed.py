@@ -7,6 +7,8 @@ Drops: none.
 One vector a row serves semantic deduplication, diverse selection and novelty alike. Long texts are cut
 where the embedder cuts them. A vector of zeros is an embedder's way to say that it cannot read a text, as
 an English one cannot read Chinese, which else all looks alike to it: such a row's `embedding` is null.
+
+Yardstick (docs/yardstick.md): nothing to find; it marks and scores no row.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ Normalised means Unicode NFKC, case folded, every run of whitespace one space. O
 the longest answers (characters of all assistant turns) stays, then the one with the smallest id. Rows
 without any text are nobody's duplicate. Lee et al. 2022, "Deduplicating Training Data Makes Language
 Models Better", is the reason; hashing whole texts is the simplest form of it.
+
+Yardstick (docs/yardstick.md): precision 100 %; resolves 100 % of exact copies, 26 % of near duplicates, 1 %
+of paraphrases; no clean row dropped.
 """
 
 from __future__ import annotations

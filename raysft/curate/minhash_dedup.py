@@ -8,6 +8,9 @@ permutation, Li & König 2010), so that a chance meeting in a band drops nothing
 also have similar answers: two questions about one long passage are no duplicates. Of each connected
 component the row with the longest answers (characters of all assistant turns) stays, then the one with
 the smallest id. A text of few words is one shingle; a text without words or signs is nobody's duplicate.
+
+Yardstick (docs/yardstick.md), after exact_dedup: precision 100 %; 81 % of near duplicates and 2 % of
+paraphrases are resolved then; no clean row dropped.
 """
 
 from __future__ import annotations

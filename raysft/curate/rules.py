@@ -8,6 +8,9 @@ The prompt is every turn before the last assistant turn, the answer that turn. W
 `raysft.algorithms.words`: two CJK characters count as one word. Rules of this kind are usual for web text
 (Rae et al. 2021, "Scaling Language Models", appendix A1) and for instructions (Wang et al. 2023,
 "Self-Instruct"); the bounds are our own, loose enough that one-word answers, tables and code pass.
+
+Yardstick (docs/yardstick.md): `refusal` precision 100 %, recall 27 %; `repetition` 92 %, 34 %; `markup`
+100 %, 24 %; no clean row dropped by these. The lengths: AUC of bad against clean rows 0.53 to 0.68.
 """
 
 from __future__ import annotations

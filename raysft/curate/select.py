@@ -9,6 +9,9 @@ goes to the most diverse rows by K-Center-Greedy over embeddings (Sener & Savare
 row whose digest of run seed, stage and id is smallest, ties to the smallest id; or to a random choice, the
 rows with the smallest digests. Rows without an embedding get their share of the budget, by digest: a
 language that the embedder cannot read is not selected away.
+
+Yardstick (docs/yardstick.md), `where: perplexity <= q(perplexity, 0.95)`, after the other stages: precision
+82 %, recall 10 % of all bad rows, 1.5 % of the clean ones dropped; bad rows 41 % before, 38 % after.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ of each the row least like its centroid stays, as there, and among equals the on
 then the smallest id. The paper looks at pairs only: a row that is like a row that goes for a third one's
 sake goes with it here, so that no two rows of a component stay.
 Rows without an embedding are nobody's duplicate.
+
+Yardstick (docs/yardstick.md), after minhash_dedup and with an embedder that reads English alone: precision
+61 %; 88 % of near duplicates and 12 % of paraphrases are resolved then; 1.0 % of the clean rows dropped.
 """
 
 from __future__ import annotations

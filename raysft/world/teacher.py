@@ -68,8 +68,8 @@ TWICE_SHARE = 0.15
 VERDICTS = {"en": ("yes", "no"), "zh": ("对", "不对")}
 """What a judge says behind the right answer where that is the one to be judged, and where it is another.
 
-The prompt lists them so that who can look up a word and copy what follows can judge: as a plain question
-after one or six million tokens of them the same model said yes, or no, to nearly everything."""
+The prompt lists both, so that who can look up a word and copy what follows it can judge. Asked plainly, this
+model said yes to nearly everything, or no (docs/results.md)."""
 
 FOREIGN = {
     "en": (
