@@ -1,4 +1,4 @@
-"""The command line: raysft run|curate|train|plan|status|explain|report|export|evaluate-curation|doctor.
+"""The command line: `raysft --help` lists the commands.
 
 Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 130 stopped.
 """
@@ -16,6 +16,7 @@ from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
 
 OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+NO_RECIPE = ("prompts", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help, description=help)
         made.set_defaults(command=command)
-        if name != "doctor":
+        if name not in NO_RECIPE:
             made.add_argument("recipe", help="a recipe's YAML file")
             made.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", dest="overrides")
-        if name not in ("doctor", "evaluate-curation"):
+        if name not in (*NO_RECIPE, "evaluate-curation"):
             made.add_argument(
                 "--limit", type=_positive, metavar="N", help="a preview on N rows a source file"
             )
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     yardstick.add_argument("--train", action="store_true", help="train too, and ask the model held-out tasks")
     yardstick.add_argument("--json", metavar="FILE", help="write every number there")
     yardstick.add_argument("--address", help="a Ray cluster; RAY_ADDRESS, else a local Ray")
+    shown = add("prompts", _prompts, "list the prompts, or show one")
+    shown.add_argument("name", nargs="?", help="a prompt, as <name> or <name>.<lang>")
+    shown.add_argument("--recipe", help="with the prompts that this recipe replaces")
     add("doctor", _doctor, "what is installed and what this machine has")
     return parser
 
@@ -245,6 +249,27 @@ def _evaluate_curation(arguments: argparse.Namespace) -> int:
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(as_json(measured), file, ensure_ascii=False, indent=2)
+    return OK
+
+
+def _prompts(arguments: argparse.Namespace) -> int:
+    from raysft.augment import prompts
+
+    replaced = recipe.load(arguments.recipe).prompts if arguments.recipe else {}
+    if arguments.name is None:
+        for name, lang in (full.rsplit(".", 1) for full in prompts.names()):
+            own = "  from the recipe" if f"{name}.{lang}" in replaced else ""
+            print(f"{name}.{lang:<4} {prompts.prompt_hash(name, lang, replaced)}{own}")
+        return OK
+    shown = [n for n in prompts.names() if arguments.name in (n, n.rsplit(".", 1)[0])]
+    if not shown:
+        raise LookupError(f"no prompt {arguments.name}; there are: {', '.join(prompts.names())}")
+    for full in shown:
+        name, lang = full.rsplit(".", 1)
+        values = ", ".join(sorted(prompts.values_of(name)))
+        print(f"# {full}  {prompts.prompt_hash(name, lang, replaced)}  is given: {values}")
+        print(prompts.source(name, lang, replaced).rstrip("\n"))
+        print()
     return OK
 
 

@@ -10,6 +10,7 @@
       - augment.evolve: {engine: teacher, depth: 1}
       - curate.exact_dedup
     train: {model: …, method: {kind: lora}}
+    prompts: my_prompts           # a folder with files that replace prompts of the same name
 
 `${NAME}` in a text is replaced by the environment variable NAME; the stored recipe keeps `${NAME}`.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,8 @@ import yaml
 from pydantic import Field
 
 from raysft import stage as stages
-from raysft.acquire.source import Source, expand
+from raysft.acquire.source import Source, check
+from raysft.augment import prompts
 from raysft.engines.build import is_folder, model_exists
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.mistakes import Mistakes, did_you_mean, path_of, shown, value_at
@@ -88,7 +90,8 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that validated. `resolved` is what the run folder keeps: all defaults, no secrets."""
+    """A recipe that validated. `resolved` is what the run folder keeps: all defaults, no secrets. `prompts`
+    are the texts, by "<name>.<lang>", that stand in for packaged prompts."""
 
     settings: Settings
     engines: Mapping[str, Engine]
@@ -96,6 +99,7 @@ class Recipe:
     stages: tuple[StageEntry, ...]
     train: TrainConfig | None
     resolved: Mapping[str, Any]
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run_root(self) -> str:
@@ -165,7 +169,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     mistakes.lines += problems
     written = tree
     tree = _fill_environment(tree, (), mistakes)
-    known = [*Settings.model_fields, "engines", "sources", "stages", "train"]
+    known = [*Settings.model_fields, "engines", "sources", "stages", "prompts", "train"]
     for key in tree:
         if key not in known:
             mistakes.unknown_key((key,), known)
@@ -174,6 +178,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     engines = _engines(tree.get("engines") or {}, mistakes)
     sources = _sources(tree.get("sources"), mistakes)
     entries = _stages(tree.get("stages") or [], tree.get("engines") or {}, mistakes)
+    prompts = _prompts(tree.get("prompts"), mistakes)
     train = tree.get("train")
     if train is not None:
         train = mistakes.validated(TrainConfig, train, ("train",))
@@ -186,9 +191,18 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
         "engines": {name: spec.model_dump(mode="json") for name, spec in engines.items()},
         "sources": [source.model_dump(mode="json") for source in sources.values()],
         "stages": [{entry.name: entry.config.model_dump(mode="json")} for entry in entries],
+        "prompts": tree.get("prompts"),
         "train": train.model_dump(mode="json") if train else None,
     }
-    return Recipe(settings, engines, tuple(sources.values()), tuple(entries), train, _hide(resolved, written))
+    return Recipe(
+        settings,
+        engines,
+        tuple(sources.values()),
+        tuple(entries),
+        train,
+        _hide(resolved, written),
+        prompts,
+    )
 
 
 def _engines(tree: Any, mistakes: Mistakes) -> dict[str, Engine]:
@@ -206,6 +220,34 @@ def _sources(tree: Any, mistakes: Mistakes) -> dict[int, Any]:
         return {}
     found = {i: mistakes.validated(Source, value, ("sources", i)) for i, value in enumerate(tree)}
     return {i: source for i, source in found.items() if source is not None}
+
+
+def _prompts(folder: Any, mistakes: Mistakes) -> dict[str, str]:
+    """The texts of a folder of prompts by "<name>.<lang>"; every file must replace a packaged prompt."""
+    if folder is None:
+        return {}
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        mistakes.wrong(
+            ("prompts",), f"a folder of files <name>.<{'|'.join(prompts.LANGUAGES)}>{prompts.SUFFIX}"
+        )
+        return {}
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        name, problem = path.name.removesuffix(prompts.SUFFIX), None
+        if path.name.startswith("."):
+            continue
+        if name not in prompts.names() or name == path.name:
+            hint = did_you_mean(name, prompts.names())
+            problem = f"replaces no prompt{hint}; `raysft prompts` lists them"
+        else:
+            try:
+                found[name] = path.read_text(encoding="utf-8")
+                problem = prompts.mistake_in(name.rsplit(".", 1)[0], found[name])
+            except (OSError, UnicodeDecodeError) as error:
+                problem = f"cannot be read: {error}"
+        if problem:
+            mistakes.add(("prompts",), f"{path.name}: {problem}")
+    return found
 
 
 def _stages(tree: Any, engines: Any, mistakes: Mistakes) -> list[StageEntry]:
@@ -275,7 +317,7 @@ def _look(
             found.append((("engines", name), problem))
     for i, source in sources.items():
         try:
-            expand(source)
+            check(source)
         except (OSError, ValueError, ImportError) as error:
             found.append((("sources", i), str(error)))
     model = train.model if train is not None else None

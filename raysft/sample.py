@@ -5,6 +5,8 @@ Columns of `SCHEMA`
     content_hash  32 hex digits over roles and contents of `messages`
     messages      list<struct<role, content>>, roles of `ROLES`
     task, domain, lang   free labels; `lang` is an ISO 639-1 code ("en", "zh") or null
+    options       what a multiple choice task offers, in order; null for all other rows
+    gold          a data set's reference answer: the right option's letter, the label, the number, the text
     source        where an acquired row came from: uri, row (offset, from 0), licence, content identity
     parents       ids of the rows this one was made from
     op, round, k  the operation that made it, the round of it, and its number among its siblings
@@ -39,6 +41,8 @@ SCHEMA = pa.schema(
         ("task", pa.string()),
         ("domain", pa.string()),
         ("lang", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("gold", pa.string()),
         (
             "source",
             pa.struct(

@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column, without_truth
 
 FAMILIES = ("augment", "curate")
+KEPT = "kept"
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
 
 
@@ -66,20 +67,34 @@ class TableConfig(StageConfig):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `Fit` functions found: arrays (stored as safetensors) and JSON values."""
+    """What `Fit` functions found: arrays (stored as safetensors) and JSON values.
+
+    `values["findings"]`, if there, is a list of `finding(…)` tables for the manifest and the report.
+    """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+def finding(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """A table that a stage found and people should see: texts, numbers or None in its cells."""
+    return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
 @dataclass(frozen=True)
 class Context:
-    """What a stage function may know beside its table and config."""
+    """What a stage function may know beside its table and config.
+
+    `earlier_rounds` are the fingerprints of the stage's rounds before this one, by which it knows its own
+    rows again; `prompts` the texts of prompts, by "<name>.<lang>", that the recipe replaces.
+    """
 
     stage: str
     fingerprint: str
     seed: int
     round: int = 1
+    earlier_rounds: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
     engine: Any = None
     fitted: Fitted = field(default_factory=Fitted)
 
@@ -140,7 +155,8 @@ Step = Map | Partition | Fit | Gather
 @dataclass(frozen=True)
 class Counts:
     """Where the rows of a stage went. in = passed + consumed + dropped_in + quarantined;
-    made = made_kept + made_dropped; out = passed + made_kept. `rules` counts drops by rule."""
+    made = made_kept + made_dropped; out = passed + made_kept. `rules` counts drops by rule, and
+    `operations` the rows made by operation and by what became of them: KEPT or a rule."""
 
     rows_in: int = 0
     passed: int = 0
@@ -150,23 +166,29 @@ class Counts:
     made_kept: int = 0
     made_dropped: int = 0
     rules: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def rows_out(self) -> int:
         return self.passed + self.made_kept
 
     def __add__(self, other: Counts) -> Counts:
-        rules = dict(self.rules)
-        for rule, n in other.rules.items():
-            rules[rule] = rules.get(rule, 0) + n
         mine, theirs = asdict(self), asdict(other)
-        numbers = {name: mine[name] + theirs[name] for name in mine if name != "rules"}
-        return Counts(**numbers, rules=dict(sorted(rules.items())))
+        numbers = {name: n + theirs[name] for name, n in mine.items() if isinstance(n, int)}
+        operations = {
+            op: _sum(self.operations.get(op, {}), other.operations.get(op, {}))
+            for op in sorted({*self.operations, *other.operations})
+        }
+        return Counts(**numbers, rules=_sum(self.rules, other.rules), operations=operations)
 
     def check(self) -> None:
         """Raise `RowsLost` unless the row equation holds."""
         if self.rows_in != self.passed + self.consumed + self.dropped_in + self.quarantined:
             raise RowsLost(f"counts do not add up: {self}")
+
+
+def _sum(mine: Mapping[str, int], theirs: Mapping[str, int]) -> dict[str, int]:
+    return {name: mine.get(name, 0) + theirs.get(name, 0) for name in sorted({*mine, *theirs})}
 
 
 class RowsLost(RuntimeError):
@@ -304,9 +326,22 @@ def count(before: pa.Table, after: pa.Table) -> Counts:
         made_kept=_true(pc.and_(new, alive)),
         made_dropped=_true(pc.and_(new, pc.invert(alive))),
         rules={r["values"]: r["counts"] for r in sorted(rules, key=lambda r: r["values"])},
+        operations=_operations(after.filter(new)),
     )
     counts.check()
     return counts
+
+
+def _operations(made: pa.Table) -> dict[str, dict[str, int]]:
+    """What became of made rows, by operation."""
+    fates = pc.coalesce(made["drop_rule"], pc.if_else(pc.is_valid(made["quarantine"]), "quarantined", KEPT))
+    counted = (
+        pa.table({"op": made["op"], "fate": fates}).group_by(["op", "fate"]).aggregate([([], "count_all")])
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in counted.sort_by([("op", "ascending"), ("fate", "ascending")]).to_pylist():
+        found.setdefault(row["op"] or "", {})[row["fate"]] = row["count_all"]
+    return found
 
 
 def _true(mask: pa.Array) -> int:
@@ -344,6 +379,8 @@ def run_local(
     seed: int = 0,
     round: int = 1,
     fingerprint: str = "local",
+    earlier_rounds: tuple[str, ...] = (),
+    prompts: Mapping[str, str] | None = None,
     partitions: int = 3,
 ) -> pa.Table:
     """The reference executor: one stage, in this process, on one table.
@@ -352,7 +389,7 @@ def run_local(
     """
     module = load(stage)
     table = without_truth(table)
-    context = Context(stage, fingerprint, seed, round)
+    context = Context(stage, fingerprint, seed, round, earlier_rounds, prompts or {})
     narrow: pa.Table | None = None
     if module.WRITES == "rows":
         table = table.filter(live_mask(table))

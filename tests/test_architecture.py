@@ -33,9 +33,9 @@ MAY_IMPORT = {
     "engines": {"algorithms", *CONTRACTS},
     **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
     "mistakes": set(),
-    "recipe": {"acquire", "engines", "mistakes", "train", *CONTRACTS},
+    "recipe": {"acquire", "augment", "engines", "mistakes", "train", *CONTRACTS},
     "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},
-    "cli": {"engines", "recipe", "runtime", "report", *CONTRACTS},
+    "cli": {"augment", "engines", "recipe", "runtime", "report", *CONTRACTS},
 }
 
 

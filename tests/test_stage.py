@@ -81,15 +81,22 @@ def test_count_of_consumed_made_and_dropped_rows_adds_up() -> None:
         made_kept=2,
         made_dropped=1,
         rules={"empty": 1, "short": 1},
+        operations={"op": {"empty": 1, "kept": 2}},
     )
     assert got.rows_out == 4
 
 
-def test_counts_add_rule_by_rule() -> None:
-    total = Counts(rows_in=1, dropped_in=1, rules={"a": 1}) + Counts(
-        rows_in=2, dropped_in=2, rules={"a": 1, "b": 1}
+def test_counts_add_rule_by_rule_and_operation_by_operation() -> None:
+    one = Counts(rows_in=1, dropped_in=1, rules={"a": 1}, operations={"evolve": {"a": 1, "kept": 2}})
+    other = Counts(
+        rows_in=2, dropped_in=2, rules={"a": 1, "b": 1}, operations={"evolve": {"a": 1}, "x": {"b": 1}}
     )
-    assert total == Counts(rows_in=3, dropped_in=3, rules={"a": 2, "b": 1})
+    assert one + other == Counts(
+        rows_in=3,
+        dropped_in=3,
+        rules={"a": 2, "b": 1},
+        operations={"evolve": {"a": 2, "kept": 2}, "x": {"b": 1}},
+    )
 
 
 def test_counts_that_do_not_add_up_are_refused() -> None:

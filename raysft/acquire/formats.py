@@ -1,4 +1,4 @@
-"""Raw record → conversations: the five layouts that instruction data comes in, and how to tell them apart.
+"""Raw record → conversations: the six layouts that raw material comes in, and how to tell them apart.
 
     messages           [{role, content}, …] (OpenAI), bare or under `messages`, `conversation` or
                        `conversations`; `tool_calls` become JSON text
@@ -7,6 +7,8 @@
     prompt_completion  a pair of `PAIRS`, each side a text or a list of messages, `context` and `system`
                        beside it
     seed_tasks         Self-Instruct: `instruction`, `instances` [{input, output}, …], `is_classification`
+    text               `text` or `content`, a plain text: one assistant turn that no instruction precedes yet
+                       (augment.backtranslate writes one)
 
 Everywhere: a blank system turn is left out; `tools` beside a conversation join its system turn as they
 are (JSON), for an assistant that calls tools nobody described would teach inventing them; turns are
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Format = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "seed_tasks"]
+Format = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "seed_tasks", "text"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Turns = list[dict[str, str]]
 
@@ -47,6 +49,7 @@ PAIRS = (
     ("query", "response"),
 )
 ANSWER_KEYS = ("output", "response")
+TEXT_KEYS = ("text", "content")
 INPUT_KEYS = ("input", "context")
 # How Self-Instruct's and Alpaca's files write "no input".
 NO_INPUT = ("<noinput>", "noinput")
@@ -65,10 +68,14 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation of a row, and the labels that its layout implies."""
+    """One conversation of a row, and what its layout implies: labels, and the options and gold answer of
+    a task that has them (see raysft/sample.py)."""
 
     messages: Turns
     task: str | None = None
+    lang: str | None = None
+    options: list[str] | None = None
+    gold: str | None = None
 
 
 def detect(values: Iterable[Any]) -> Format | None:
@@ -96,6 +103,7 @@ EXPECTED: dict[Format, str] = {
     "alpaca": "instruction, output",
     "prompt_completion": " or ".join(", ".join(pair) for pair in PAIRS),
     "seed_tasks": "instruction, instances",
+    "text": " or ".join(TEXT_KEYS),
 }
 
 
@@ -120,7 +128,7 @@ def _format_of(value: Any) -> Format | None:
         prompt in value and completion in value for prompt, completion in PAIRS
     ):
         return "prompt_completion"
-    return None
+    return "text" if any(isinstance(value.get(key), str) for key in TEXT_KEYS) else None
 
 
 def convert(value: Any, format: Format) -> list[Example]:
@@ -135,7 +143,7 @@ def convert(value: Any, format: Format) -> list[Example]:
         raise Unreadable(f"wrong_type: the row is {_named(value)}, not an object")
     examples = CONVERTERS[format](value)
     for example in examples:
-        _check(example.messages)
+        _check(example.messages, needs_user=format != "text")
     return examples
 
 
@@ -240,12 +248,20 @@ def _seed_tasks(row: Mapping[str, Any]) -> list[Example]:
     return examples
 
 
+def _plain_text(row: Mapping[str, Any]) -> list[Example]:
+    key = next((key for key in TEXT_KEYS if key in row), None)
+    if key is None:
+        raise Unreadable(f"missing_field: {' or '.join(TEXT_KEYS)}")
+    return [Example([{"role": "assistant", "content": _text(row[key], key)}])]
+
+
 CONVERTERS: dict[Format, Callable[[Mapping[str, Any]], list[Example]]] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
     "prompt_completion": _prompt_completion,
     "seed_tasks": _seed_tasks,
+    "text": _plain_text,
 }
 
 
@@ -351,12 +367,12 @@ def _named(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _check(messages: Turns) -> None:
+def _check(messages: Turns, needs_user: bool) -> None:
     """Raise `Unreadable` for a conversation that no sample can be made of."""
     for i, message in enumerate(messages):
         if not message["content"].strip():
             raise Unreadable(f"blank_content: turn {i} ({message['role']}) has no text")
-    if not any(message["role"] == "user" for message in messages):
+    if needs_user and not any(message["role"] == "user" for message in messages):
         roles = ", ".join(message["role"] for message in messages)
         raise Unreadable(f"no_user_turn: the roles are {roles or 'none'}")
     if not all(_is_utf8(message["content"]) for message in messages):

@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -31,6 +31,7 @@ from raysft.acquire.streams import Damaged, blocks, lines
 
 KINDS = ("jsonl", "json", "csv", "tsv", "parquet")
 ALLOWED_ENDINGS = ".jsonl .json .csv .tsv (each also .gz or .zst) .parquet"
+BINARY = ("parquet", "pdf")
 MAX_RAW_CHARACTERS = 1_000
 MAX_REASON_CHARACTERS = 300
 PARQUET_BATCH_ROWS = 1_024
@@ -63,12 +64,12 @@ class BadRow:
     raw: str
 
 
-def kind_of(name: str) -> str | None:
-    """The kind of file that a name's ending tells, or None for an ending that is not read."""
+def kind_of(name: str, kinds: Collection[str] = KINDS) -> str | None:
+    """The kind of file that a name's ending tells, or None for an ending that is none of `kinds`."""
     endings = name.lower().rpartition("/")[2].split(".")[1:]
     is_compressed = endings[-1:] in (["gz"], ["zst"])
     kind = endings[-2 if is_compressed else -1] if len(endings) > is_compressed else None
-    return kind if kind in KINDS and not (is_compressed and kind == "parquet") else None
+    return kind if kind in kinds and not (is_compressed and kind in BINARY) else None
 
 
 def records(uri: str) -> Iterator[Record | BadRow]:

@@ -51,6 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
     "breadth",
 )
 PROMPTS = tuple(f"evolve_{operation}" for operation in OPERATIONS)
+ADDED_WORDS = (10, 20)
 
 # "given prompt" and "rewritten prompt" are the paper's; the others are what our own prompts and other
 # wordings of them would leave behind.
@@ -69,6 +70,9 @@ class Config(StageConfig):
     operations: dict[Operation, Annotated[float, Field(ge=0)]] = Field(
         dict.fromkeys(OPERATIONS, 1.0),
         description="weight of each operation; those not named are off. The paper draws evenly from all six",
+    )
+    added_words: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        ADDED_WORDS, description="least and most words that a prompt asks to add; 10 and 20, the paper"
     )
     copied_threshold: float = Field(
         0.95, gt=0, le=1, description="ROUGE-L with the parent from which a rewriting is a copy; our choice"
@@ -165,7 +169,15 @@ def _evolve_once(
 
 
 def _request(chain: Chain, operation: Operation, step: int, config: Config, context: Context) -> Request:
-    prompt = render(f"evolve_{operation}", language_for(chain.lang), instruction=chain.text)
+    least, most = config.added_words
+    prompt = render(
+        f"evolve_{operation}",
+        language_for(chain.lang),
+        context.prompts,
+        instruction=chain.text,
+        least=least,
+        most=most,
+    )
     sampling = Sampling(
         max_tokens=config.max_tokens,
         temperature=config.temperature,
@@ -201,7 +213,7 @@ def _evolved(
         0,
         seed=seed,
         round=step,
-        prompt=prompt_hash(f"evolve_{operation}", language_for(chain.lang)),
+        prompt=prompt_hash(f"evolve_{operation}", language_for(chain.lang), context.prompts),
         messages=None if failed is not None else [{"role": "user", "content": text}],
         dropped=dropped,
         raw=output.text if dropped and failed is None else None,

@@ -1,18 +1,82 @@
-"""What the augmenting stages share: seeds that only the row decides, and rows made from completions."""
+"""What the augmenting stages share: seeds that only the row decides, answers read with a second try, and
+rows made from completions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from raysft.algorithms.words import is_chinese, language
-from raysft.engines.protocol import Completion
+from raysft.engines.protocol import LLM, Completion, Output, Request
 from raysft.sample import digest64, made_id
 from raysft.stage import Context
 
 SEEDS = 2**31  # samplers take seeds of 31 bits
 
 Message = Mapping[str, str]
+T = TypeVar("T")
+
+
+class Unparsable(ValueError):
+    """A text that is not in the form it was asked for; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What came of one request. `value` is what the reader made of the text, or None, and then `dropped` is
+    (rule, detail): generation_failed, truncated or unparsable. `seed` is that of the last try, `raw` its
+    text ("" where there is none)."""
+
+    seed: int
+    raw: str = ""
+    value: T | None = None
+    dropped: tuple[str, str] | None = None
+
+
+def ask(
+    engine: LLM,
+    requests: Sequence[Request],
+    read: Callable[[Output], T],
+    *,
+    retries: int = 0,
+    keeps_truncated: bool = False,
+) -> list[Answer[T]]:
+    """One answer a request, in order; `read` gets the first output and raises `Unparsable` for a text that
+    it cannot read. Such a request is asked again up to `retries` times, each time with another seed; one
+    without chance (temperature 0) is not. A text cut off at `max_tokens` is thrown away unread, unless
+    `keeps_truncated` hands it to `read` too.
+    """
+    answers: list[Answer[T]] = [Answer(request.sampling.seed) for request in requests]
+    pending = {index: request for index, request in enumerate(requests)}
+    for attempt in range(retries + 1):
+        if not pending:
+            break
+        completions = engine.generate(list(pending.values()))
+        for (index, request), completion in zip(list(pending.items()), completions, strict=True):
+            answers[index] = _answer(request, completion, read, keeps_truncated)
+            dropped = answers[index].dropped
+            if dropped is None or dropped[0] != "unparsable" or request.sampling.temperature == 0:
+                del pending[index]
+            else:
+                seed = digest64("retry", requests[index].sampling.seed, attempt + 1) % SEEDS
+                pending[index] = replace(request, sampling=replace(request.sampling, seed=seed))
+    return answers
+
+
+def _answer(
+    request: Request, completion: Completion, read: Callable[[Output], T], keeps_truncated: bool
+) -> Answer[T]:
+    seed, failed = request.sampling.seed, failure(completion)
+    if failed is not None:
+        return Answer(seed, dropped=("generation_failed", failed))
+    output = completion.outputs[0]
+    if output.finish_reason == "length" and not keeps_truncated:
+        return Answer(seed, output.text, dropped=("truncated", f"{output.tokens} tokens"))
+    try:
+        return Answer(seed, output.text, read(output))
+    except Unparsable as error:
+        return Answer(seed, output.text, dropped=("unparsable", str(error)))
 
 
 def sampling_seed(context: Context, row_id: str, k: int) -> int:

@@ -235,7 +235,13 @@ def _spread(values: Sequence[Any], k: int, n: int, offset: float) -> Any:
 
 def _request(prompt: dict[str, Any], config: Config, context: Context) -> Request:
     shown, asked = len(prompt["texts"]), config.tasks_per_prompt
-    text = render("self_instruct", language_for(prompt["lang"]), examples=prompt["texts"], count=asked)
+    text = render(
+        "self_instruct",
+        language_for(prompt["lang"]),
+        context.prompts,
+        examples=prompt["texts"],
+        count=asked,
+    )
     sampling = Sampling(
         max_tokens=config.max_tokens,
         temperature=config.temperature,
@@ -253,7 +259,7 @@ def _written(
     """The rows, kept and dropped, of one completion."""
     lang = prompt["lang"]
     first_k = ITEMS_PER_PROMPT * prompt["k"]
-    template = prompt_hash("self_instruct", language_for(lang))
+    template = prompt_hash("self_instruct", language_for(lang), context.prompts)
     make = partial(made_row, context, prompt["examples"], OP, seed=seed, prompt=template)
     failed = failure(completion)
     if failed is not None:

@@ -31,8 +31,8 @@ class OpenAIEngine:
     """An `LLM` over HTTP. `repetition_penalty` is sent only where it is not 1: OpenAI's own API has none.
 
     `choices` are not constrained but checked: an output that is not one of them is left out, and a
-    completion with none left is an error. With n > 1 a server reports only the sum of the tokens; it is
-    split evenly over the outputs.
+    completion with none left is an error. A `pattern` is not sent: the API has none. With n > 1 a server
+    reports only the sum of the tokens; it is split evenly over the outputs.
 
     Raises:
         ValueError: the environment variable that holds the key is not set.

@@ -23,7 +23,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a completion is sampled; `seed` makes it repeatable on one engine build."""
+    """How a completion is sampled; `seed` makes it repeatable on one engine build.
+
+    At most one of `json_schema`, `choices` and `pattern` (a regular expression over the whole text) holds
+    the text to a form. Engines that cannot hold to it leave it to the reader, so every form needs a parser.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.7
@@ -34,6 +38,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
     choices: tuple[str, ...] = ()
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)

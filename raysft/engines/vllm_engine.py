@@ -292,18 +292,20 @@ def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
     """vLLM's parameters, every one explicit: a model's generation_config.json changes none of them.
 
     Raises:
-        ValueError: a value out of its range, or both a schema and choices.
+        ValueError: a value out of its range, or more than one form.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    if sampling.json_schema is not None and sampling.choices:
-        raise ValueError("a request has json_schema or choices, not both")
+    if (sampling.json_schema is not None) + bool(sampling.choices) + (sampling.pattern is not None) > 1:
+        raise ValueError("a request has json_schema, choices or pattern, one of them")
     structured = None
     if sampling.json_schema is not None:
         structured = StructuredOutputsParams(json=dict(sampling.json_schema))
     elif sampling.choices:
         structured = StructuredOutputsParams(choice=list(sampling.choices))
+    elif sampling.pattern is not None:
+        structured = StructuredOutputsParams(regex=sampling.pattern)
     return SamplingParams(
         n=sampling.n,
         seed=sampling.seed % SEEDS,

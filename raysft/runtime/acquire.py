@@ -13,7 +13,8 @@ import pyarrow as pa
 import ray
 from ray.data import TaskPoolStrategy
 
-from raysft.acquire.source import Unit, read
+from raysft.acquire.source import read
+from raysft.acquire.unit import Unit
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record
 from raysft.runtime.plan import Pass
@@ -24,7 +25,7 @@ from raysft.stage import Counts
 def stream_acquire(
     storage: Storage, p: Pass, todo: Sequence[tuple[str, Any, Unit]]
 ) -> Iterator[tuple[Record, str]]:
-    """Read units of sources on Ray Data; yields each one's record and the format it was read as.
+    """Read units of sources on Ray Data; yields each one's record and what it was read as, in words.
 
     `todo` holds (unit name, source, unit).
     """
@@ -52,7 +53,8 @@ def _read_block(block: pa.Table, storage: Storage, folder: str, todo: Any) -> pa
 
 
 def acquire_unit(storage: Storage, folder: str, name: str, source: Any, unit: Unit) -> tuple[Record, str]:
-    """Read one unit, write its bad rows to quarantine/ and commit its samples."""
+    """Read one unit, write its bad rows to quarantine/ and commit its samples; returns its record and what
+    it was read as, in words."""
     started = time.monotonic()
     got = read(source, unit)
     if got.bad:
@@ -72,7 +74,8 @@ def acquire_unit(storage: Storage, folder: str, name: str, source: Any, unit: Un
         counts=counts,
         seconds=time.monotonic() - started,
     )
-    return record, got.format
+    told = ", ".join(f"{name} {n:,}" for name, n in sorted(got.told.items()))
+    return record, f"{got.format} ({told})" if told else got.format
 
 
 def quarantine_path(folder: str, unit: str) -> str:

@@ -48,7 +48,7 @@ def _run(
 ) -> tuple[Fitted, pa.Table | None]:
     """What the pass's steps fitted and decided."""
     before = read_fitted(storage, p.earlier)
-    context = Context(p.stage, p.stage_fingerprint, seed, p.round, fitted=before)
+    context = p.context(seed, before)
     fitted, decided = Fitted(), None
     for index in p.barriers:
         step = p.steps[index]

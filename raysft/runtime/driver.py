@@ -25,6 +25,7 @@ from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
+from raysft.runtime.work import read_fitted
 
 EARLY_CHECK_ROWS = 1000
 
@@ -158,6 +159,7 @@ class Run:
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
+        findings = read_fitted(self.storage, [p.folder]).values.get("findings", ()) if p.barriers else ()
         sealed = manifest.seal(
             self.storage,
             Manifest(
@@ -172,6 +174,7 @@ class Run:
                 parents=manifest.parents_of(self.sealed),
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
+                findings=tuple(findings),
                 seconds=round(seconds, 3),
                 engine_start_seconds=round(engine_starts, 3),
             ),

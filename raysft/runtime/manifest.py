@@ -61,7 +61,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A sealed stage: which shards it has, what made them, and where every row went."""
+    """A sealed stage: which shards it has, what made them, and where every row went. `findings` are the
+    tables (`raysft.stage.finding`) that it wants people to see."""
 
     stage: str
     folder: str
@@ -75,6 +76,7 @@ class Manifest:
     config: Mapping[str, Any] = field(default_factory=dict)
     engines: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
     engine_start_seconds: float = 0.0
     created: str = ""
@@ -85,7 +87,8 @@ class Manifest:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Manifest:
         shards = tuple(Record.from_json(s) for s in value["shards"])
-        return Manifest(**{**value, "shards": shards, "counts": Counts(**value["counts"])})
+        told = {"shards": shards, "counts": Counts(**value["counts"]), "findings": tuple(value["findings"])}
+        return Manifest(**{**value, **told})
 
 
 def shard_path(folder: str, name: str) -> str:

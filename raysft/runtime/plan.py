@@ -8,22 +8,22 @@ a pass with a barrier needs its parent sealed, so it begins one. What needs the 
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
 
 from raysft import stage as stages
-from raysft.acquire.source import Unit, expand
+from raysft.acquire.source import expand
+from raysft.acquire.unit import Unit
+from raysft.augment.prompts import LANGUAGES, prompt_hash
 from raysft.engines.build import model_identity
 from raysft.engines.spec import Engine
 from raysft.recipe import Recipe, StageEntry
 from raysft.sample import digest
-from raysft.stage import Fit, Gather, Map, Partition, Step
+from raysft.stage import Context, Fit, Fitted, Gather, Map, Partition, Step
 
 ACQUIRE_VERSION = 1
 
@@ -33,7 +33,9 @@ class Pass:
     """A part of a stage that is committed as one folder.
 
     `barriers` and `maps` are indexes into the stage's STEPS. `stage_fingerprint` is what ids of made rows
-    are derived from: the same for all passes of one round; `earlier` are their folders before this one.
+    are derived from: the same for all passes of one round; `earlier` are their folders before this one;
+    `earlier_rounds` are the stage fingerprints of the rounds before. `prompts` are the texts that replace
+    packaged prompts.
     """
 
     stage: str
@@ -47,10 +49,24 @@ class Pass:
     engine: str | None = None
     stage_fingerprint: str = ""
     earlier: tuple[str, ...] = ()
+    earlier_rounds: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         return stages.load(self.stage).STEPS
+
+    def context(self, seed: int, fitted: Fitted) -> Context:
+        """What the pass's functions may know."""
+        return Context(
+            self.stage,
+            self.stage_fingerprint,
+            seed,
+            self.round,
+            self.earlier_rounds,
+            self.prompts,
+            fitted=fitted,
+        )
 
     @property
     def semantic_config(self) -> dict[str, Any]:
@@ -92,8 +108,8 @@ class Plan:
 def semantic(config: BaseModel) -> dict[str, Any]:
     """A config's fields as JSON values, without those marked execution-only."""
     keep = {}
-    for name, field in type(config).model_fields.items():
-        extra = field.json_schema_extra
+    for name, about in type(config).model_fields.items():
+        extra = about.json_schema_extra
         if not (isinstance(extra, dict) and extra.get("execution_only")):
             keep[name] = getattr(config, name)
     return json.loads(type(config).model_validate(config).model_dump_json(include=set(keep)))
@@ -116,10 +132,12 @@ def make_plan(recipe: Recipe) -> Plan:
     acquire = Pass("acquire", None, 1, parent, _folder(0, "acquire", parent), "rows")
     passes: list[Pass] = []
     for entry in recipe.stages:
+        rounds: list[str] = []
         for round in range(1, getattr(entry.config, "rounds", 1) + 1):
-            for made in _passes(entry, round, recipe, identities, parent, len(passes) + 1):
+            for made in _passes(entry, round, recipe, identities, parent, len(passes) + 1, tuple(rounds)):
                 passes.append(made)
                 parent = made.fingerprint
+            rounds.append(passes[-1].stage_fingerprint)
     return Plan(recipe, tuple(units), acquire, tuple(passes), identities, tuple(notes))
 
 
@@ -159,9 +177,12 @@ def _passes(
     identities: Mapping[str, Mapping[str, str]],
     parent: str,
     number: int,
+    earlier_rounds: tuple[str, ...],
 ) -> list[Pass]:
     """The passes of one round of a stage."""
     module = entry.module
+    asked = getattr(module, "PROMPTS", ())
+    prompts = {name: text for name, text in recipe.prompts.items() if name.rsplit(".", 1)[0] in asked}
     engines = {name: (identities[name], semantic(recipe.engines[name])) for name in entry.engine_names()}
     for _, settings in engines.values():
         for name in ("model", "revision", "adapter"):  # the identity tells their content
@@ -171,7 +192,7 @@ def _passes(
         module.VERSION,
         json.dumps(semantic(entry.config), sort_keys=True),
         json.dumps(engines, sort_keys=True),
-        prompts_digest(entry.name),
+        prompts_digest(asked, prompts),
         recipe.settings.seed,
         round,
         parent,
@@ -198,6 +219,8 @@ def _passes(
                 getattr(entry.config, engine_field) if engine_field else None,
                 stage_print,
                 tuple(p.folder for p in passes),
+                earlier_rounds,
+                prompts,
             )
         )
     return passes
@@ -229,14 +252,11 @@ def cut_steps(steps: Sequence[Step]) -> list[tuple[tuple[int, ...], tuple[int, .
     return [(tuple(b), tuple(m)) for b, m in groups]
 
 
-def prompts_digest(stage: str) -> str:
-    """A digest of the prompt files of a stage: those whose names begin with the stage's."""
-    family, short = stage.split(".")
-    folder = importlib.resources.files(f"raysft.{family}").joinpath("prompts")
-    if not folder.is_dir():
-        return ""
-    files = sorted(f.name for f in folder.iterdir() if f.name.startswith(short) and f.name.endswith(".jinja"))
-    return hashlib.sha256(b"\0".join(folder.joinpath(f).read_bytes() for f in files)).hexdigest()
+def prompts_digest(names: Sequence[str], replaced: Mapping[str, str]) -> str:
+    """A digest of the prompts that a stage asks with, in all languages; "" if it has none."""
+    return (
+        digest(*(prompt_hash(name, lang, replaced) for name in names for lang in LANGUAGES)) if names else ""
+    )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.plan import Pass
 from raysft.runtime.storage import Storage
 from raysft.sample import SCHEMA, digest, live_mask, set_column, without_truth
-from raysft.stage import MARKS, Context, Fitted, Map, RowsLost, apply_map, count, join_decisions, merge_fitted
+from raysft.stage import MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions, merge_fitted
 
 DECISIONS = "_decisions.parquet"
 FITTED_ARRAYS = "_fitted.safetensors"
@@ -169,7 +169,7 @@ def _run_pass(
     before = table.filter(mask)
     rows = before if p.writes == "rows" else table
     fitted = read_fitted(job.storage, (*p.earlier, p.folder))
-    context = Context(p.stage, p.stage_fingerprint, job.seed, p.round, fitted=fitted)
+    context = p.context(job.seed, fitted)
     decisions = read_decisions(job.storage, p.folder) if p.barriers else None
     after = rows if decisions is None else join_decisions(rows, decisions, p.stage)
     meter = Metered(engine) if p.engine else None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysft import stage as stages
-from raysft.acquire.source import WorldSource
+from raysft.acquire.world import WorldSource
 from raysft.recipe import Recipe, RecipeError
 from raysft.report import yardstick_table
 from raysft.report.figures import number, percent

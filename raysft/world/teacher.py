@@ -21,6 +21,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from raysft.augment.evolve import ADDED_WORDS
 from raysft.augment.prompts import names, prompt_hash, render
 from raysft.sample import digest
 from raysft.world import tasks
@@ -106,7 +107,7 @@ _WORDS = {
 
 def version() -> str:
     """What decides `generate` beside its arguments: the text of the world and of all prompts."""
-    prompts = [prompt_hash(*name.rsplit(".", 1)) for name in names()]
+    prompts = [prompt_hash(name, lang) for name, lang in (full.rsplit(".", 1) for full in names())]
     return f"{tasks.version()}-{digest(*prompts)[:12]}"
 
 
@@ -171,7 +172,8 @@ def _evolve(lang: str, rng: Random) -> dict[str, Any]:
         instruction = _foreign(lang, rng)
     else:
         known, instruction = _known_task(lang, rng)
-    prompt = render(f"evolve_{operation}", lang, instruction=instruction)
+    least, most = ADDED_WORDS
+    prompt = render(f"evolve_{operation}", lang, instruction=instruction, least=least, most=most)
     return _prompted(f"evolve_{operation}", lang, prompt, evolve(operation, lang, instruction, known, rng))
 
 

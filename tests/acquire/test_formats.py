@@ -21,12 +21,20 @@ ROWS = {
     "alpaca": {"instruction": "a", "input": "", "output": "b"},
     "prompt_completion": {"prompt": "a", "completion": "b"},
     "seed_tasks": {"instruction": "a", "instances": [{"input": "", "output": "b"}]},
+    "text": {"text": "a"},
 }
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_detect_one_row_of_each_format_names_it(format: str) -> None:
     assert detect([ROWS[format]]) == format
+
+
+def test_convert_plain_text_is_an_answer_without_an_instruction() -> None:
+    (example,) = convert({"content": "海是蓝的。", "title": "海"}, "text")
+    assert example.messages == [{"role": "assistant", "content": "海是蓝的。"}]
+    with pytest.raises(Unreadable, match="missing_field: text or content"):
+        convert({"title": "海"}, "text")
 
 
 def test_detect_rows_that_fit_nothing_first_goes_on_to_one_that_does() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raysft.acquire.source import FileSource, expand, read
+from raysft.acquire.instructions import FileSource
+from raysft.acquire.source import expand, read
 from raysft.sample import ROLES
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

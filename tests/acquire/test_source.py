@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from raysft.acquire.source import Acquired, FileSource, Source, Unit, WorldSource, expand, read
+from raysft.acquire.instructions import FileSource
+from raysft.acquire.source import Source, expand, read
+from raysft.acquire.unit import Acquired, Unit
+from raysft.acquire.world import WorldSource
 from raysft.sample import SCHEMA, acquired_id, content_hash, digest
 from raysft.stage import StrictModel
 from raysft.world.noise import Noise
@@ -85,7 +88,7 @@ def test_source_without_kind_is_one_of_files() -> None:
             ("sources", 0, "world"),
             "noise.label_error is made of the tasks classification, multiple_choice",
         ),
-        ({"kind": "sql"}, ("sources", 0), "kind must be 'files' (the default) or 'world'"),
+        ({"kind": "sql"}, ("sources", 0), "kind must be 'files' (the default) or one of"),
         ({"kind": ["files"]}, ("sources", 0), "kind must be"),
         ("data/*.jsonl", ("sources", 0, "files"), "valid dictionary"),
     ],

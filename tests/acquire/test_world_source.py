@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysft.acquire.source import TRUTH, Unit, WorldSource, expand, read
+from raysft.acquire.source import expand, read
+from raysft.acquire.unit import Unit
+from raysft.acquire.world import TRUTH, WorldSource
 from raysft.sample import SCHEMA
 from raysft.world import tasks
 from raysft.world.noise import Noise

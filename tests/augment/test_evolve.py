@@ -81,7 +81,9 @@ def test_request_of_each_operation_is_its_prompt_in_the_language_of_the_row(oper
     rows = made(
         table_of(text), run(table_of(text), ScriptedLLM(script), operations={operation: 1}, max_tokens=99)
     )
-    assert [text_of(r) for r in seen] == [render(f"evolve_{operation}", lang, instruction=text)]
+    assert [text_of(r) for r in seen] == [
+        render(f"evolve_{operation}", lang, instruction=text, least=10, most=20)
+    ]
     assert (seen[0].sampling.temperature, seen[0].sampling.top_p, seen[0].sampling.max_tokens) == (
         1.0,
         0.9,

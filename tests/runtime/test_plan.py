@@ -12,7 +12,6 @@ import pytest
 
 from raysft import stage as stages
 from raysft.recipe import Recipe
-from raysft.runtime import plan as plans
 from raysft.runtime.plan import Plan, cut_steps, make_plan, operators, segments
 from raysft.stage import Context, Fit, Gather, Map, Partition, Step
 from tests.fixtures.engines import model_folder
@@ -115,29 +114,35 @@ def test_fingerprint_of_a_stage_tells_its_models_content(tmp_path: Path) -> None
     assert changed == ["curate.perplexity", "curate.select"]
 
 
-def test_fingerprint_of_a_stage_tells_its_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = prints(recipe(tmp_path))
-    real = plans.prompts_digest
-    monkeypatch.setattr(
-        plans, "prompts_digest", lambda stage: "new" if stage == "augment.evolve" else real(stage)
-    )
-    after = prints(recipe(tmp_path))
-    assert [name for name in before if before[name] != after[name]] == list(before)[2:]
+def test_fingerprint_of_a_stage_tells_its_prompts(tmp_path: Path) -> None:
+    before = plan_of_prompts(tmp_path, None)
+    (tmp_path / "own").mkdir()
+    own = tmp_path / "own" / "evolve_deepen.zh.jinja"
+    own.write_text("更深：{{ instruction }}", encoding="utf-8")
+    after = plan_of_prompts(tmp_path, str(tmp_path / "own"))
+    names = [p.stage for p in before.all_passes]
+    changed = [
+        a.stage
+        for a, b in zip(after.all_passes, before.all_passes, strict=True)
+        if a.fingerprint != b.fingerprint
+    ]
+    assert changed == names[names.index("augment.evolve") :]
+    texts = {p.stage: p.prompts for p in after.passes if p.prompts}
+    assert texts == {"augment.evolve": {"evolve_deepen.zh": "更深：{{ instruction }}"}}
 
 
-def test_prompts_digest_reads_the_stages_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "raysft.augment"
-    (package / "prompts").mkdir(parents=True)
-    ours = package / "prompts" / "evolve_deepen.en.jinja"
-    ours.write_text("Make it deeper.")
-    (package / "prompts" / "self_instruct.en.jinja").write_text("one")
-    monkeypatch.setattr(plans.importlib.resources, "files", lambda name: tmp_path / name)
-    first = plans.prompts_digest("augment.evolve")
-    (package / "prompts" / "self_instruct.en.jinja").write_text("two")
-    assert plans.prompts_digest("augment.evolve") == first
-    ours.write_text("Make it much deeper.")
-    assert plans.prompts_digest("augment.evolve") != first
-    assert plans.prompts_digest("curate.rules") == ""
+def plan_of_prompts(folder: Path, prompts: str | None) -> Plan:
+    return make_plan(recipe(folder, lambda tree: tree.update(prompts=prompts)))
+
+
+def test_rounds_of_a_stage_know_the_fingerprints_of_the_rounds_before(tmp_path: Path) -> None:
+    stages = [{"augment.self_instruct": {"engine": "llm", "target": 3, "rounds": 3}}, "curate.rules"]
+    talks = write_conversations(tmp_path / "talks.jsonl", [("Name a sea.", "The Baltic Sea.")])
+    passes = make_plan(recipe_of(tmp_path, [talks], stages)).passes
+    prints = {p.round: p.stage_fingerprint for p in passes if p.stage == "augment.self_instruct"}
+    assert len(set(prints.values())) == 3
+    assert {p.earlier_rounds for p in passes if p.round == 3} == {(prints[1], prints[2])}
+    assert {p.earlier_rounds for p in passes if p.round == 1} == {()}
 
 
 def test_fingerprints_stay_when_a_source_moves_and_change_with_its_content(tmp_path: Path) -> None:

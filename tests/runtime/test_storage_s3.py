@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysft.acquire.source import FileSource, expand, read
+from raysft.acquire.instructions import FileSource
+from raysft.acquire.source import expand, read
 from raysft.runtime.storage import ROW_GROUP_ROWS, Storage
 from tests.fixtures.swift import S3
 

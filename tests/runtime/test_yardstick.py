@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raysft.acquire.source import WorldSource
+from raysft.acquire.world import WorldSource
 from raysft.recipe import Recipe, RecipeError
 from raysft.report.yardstick import COPIES
 from raysft.runtime import yardstick

@@ -23,7 +23,7 @@ def contents(row: dict) -> tuple[str, str]:
 
 def parent_of(row: dict) -> str:
     """The instruction in an evolve prompt: what the template has around it is taken off."""
-    before, after = render(row["task"], row["lang"], instruction="\0").split("\0")
+    before, after = render(row["task"], row["lang"], instruction="\0", least=10, most=20).split("\0")
     return contents(row)[0].removeprefix(before).removesuffix(after)
 
 
