@@ -169,9 +169,9 @@ def test_parse_operation_unknown_to_evolve_lists_the_known_ones() -> None:
 def test_parse_folder_of_prompts_gives_their_texts(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_text("x")
     (tmp_path / "evolve_deepen.zh.jinja").write_text("更深：{{ instruction }}", encoding="utf-8")
-    parsed = parse(tree(prompts=str(tmp_path)))
+    parsed = recipe.parse(tree(prompts=str(tmp_path)))
     assert parsed.prompts == {"evolve_deepen.zh": "更深：{{ instruction }}"}
-    assert parse(tree()).prompts == {}
+    assert recipe.parse(tree()).prompts == {}
 
 
 def test_parse_folder_of_prompts_with_mistakes_tells_each(tmp_path: Path) -> None:
