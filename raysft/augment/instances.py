@@ -64,6 +64,9 @@ OUTPUT_KEYS = ("output", "输出", "label", "标签")
 PLACEHOLDERS = frozenset(
     (*NO_INPUT, "no input", "none", "n/a", "null", "empty", "无", "无输入", "没有输入", "不需要输入", "空")
 )
+# What stands before a value although its key says it; the published parser takes it off inputs.
+INPUT_LABEL = re.compile(r"(?:input|输入)\s*\d*\s*[:：]\s*", re.IGNORECASE)
+OUTPUT_LABEL = re.compile(r"(?:output|输出)\s*\d*\s*[:：]\s*", re.IGNORECASE)
 T = TypeVar("T")
 _VERDICT = re.compile(
     r"\W*(?:(?:answer|答案|回答)\s*:\W*)?(?:(?:这|它)(?=不?是))?"
@@ -235,8 +238,14 @@ def _instance(value: dict[str, Any]) -> Instance:
     given, output = text_at(value, INPUT_KEYS) or "", text_at(value, OUTPUT_KEYS)
     if output is None:
         return Instance(dropped=("unparsable", f"no output among {list(value)[:5]}"), raw=as_text(value))
+    given = _without(INPUT_LABEL, given)
     is_empty = given.casefold().rstrip(".。") in PLACEHOLDERS
-    return Instance(("" if is_empty else given, output))
+    return Instance(("" if is_empty else given, _without(OUTPUT_LABEL, output)))
+
+
+def _without(label: re.Pattern[str], text: str) -> str:
+    found = label.match(text)
+    return text[found.end() :] if found else text
 
 
 def _ask(

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from raysft.stage import Context, count, run_local
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.instances"
+SEED_TASKS = Path(__file__).parents[2].parent / "shared" / "data" / "self_instruct_seed_tasks.jsonl"
 TASK = "Convert the length to metres."
 TASK_ZH = "把这个长度换算成米。"
 TASKS = {"en": TASK, "zh": TASK_ZH}
@@ -295,6 +297,19 @@ def test_input_that_says_there_is_none_leaves_the_instruction_alone(name):
     assert (row["messages"][1]["content"], row["drop_rule"]) == ("None", None)
 
 
+def test_label_before_an_input_or_output_is_taken_off():
+    answer = listed(
+        ("Input: 5 km", "Output 1: 5000 m"), ("输入：五公里", "输出：5000米"), ("input: None", "input: 1")
+    )
+    table = table_of(TASK)
+    rows = made(table, run(table, says(answer)))
+    assert [[m["content"] for m in row["messages"]] for row in rows] == [
+        [f"{TASK}\n\n5 km", "5000 m"],
+        [f"{TASK}\n\n五公里", "5000米"],
+        [TASK, "input: 1"],
+    ]
+
+
 def test_keys_in_chinese_and_values_that_are_no_texts_are_read():
     answer = '[{"输入": [1, "二"], "输出": 2}, {"Input": "x", "Label": true}, {"output": {"a": null}}]'
     table = table_of(TASK_ZH)
@@ -360,6 +375,19 @@ def test_broken_rules_of_the_same_instance_again_keep_the_first():
     again = ("duplicate_instance", "the same as number 1")
     assert broken_rules([("x", "a"), ("y", "b"), ("y", "b"), ("y", "b")]) == [None, None, again, again]
     assert broken_rules([("", "红"), ("", "红")]) == [None, ("duplicate_instance", "the same as number 0")]
+
+
+def test_broken_rules_of_instances_that_people_wrote_find_two_inputs_that_end_in_a_colon():
+    if not SEED_TASKS.exists():
+        pytest.skip(f"{SEED_TASKS.name} is not beside the checkout")
+    tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
+    found = [broken_rules([(i["input"].strip(), i["output"].strip()) for i in t["instances"]]) for t in tasks]
+    dropped = {task["id"]: rules for task, rules in zip(tasks, found, strict=True) if any(rules)}
+    assert len(tasks) == 175
+    assert {task: [rule[0] for rule in rules] for task, rules in dropped.items()} == {
+        "seed_task_15": ["ends_with_colon"],
+        "seed_task_36": ["ends_with_colon"],
+    }
 
 
 def test_task_whose_instances_are_all_dropped_is_dropped_with_their_rules():
