@@ -49,7 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
 REACHED: dict[str, set[str]] = {
     "augment.self_instruct": {"not_novel", "too_short"},
     "augment.instances": {"contradiction", "truncated_instance", "no_instance"},
-    "augment.evolve": {"copied", "refusal"},
+    "augment.evolve": {"copied", "refusal", "no_gain"},
     "augment.respond": {"truncated"},
     "curate.rules": {"refusal", "repetition"},
     "curate.exact_dedup": {"exact_duplicate"},
