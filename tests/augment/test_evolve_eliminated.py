@@ -1,5 +1,8 @@
 """Each rule of `augment.evolve` at work: the row that it leaves, and that the next step starts afresh."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from raysft.augment.elimination import VERDICTS
@@ -24,6 +27,8 @@ from tests.fixtures.evolving import (
     table_of,
 )
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "evol_instruct.md"
 
 # What is said for a rewriting, a verdict and an answer → rule, detail, and what the row holds and had raw.
 ELIMINATED = {
@@ -166,3 +171,13 @@ def test_eliminated_row_goes_back_unevolved_into_the_next_step(case):
     again = [text_of(request) for request in script.seen["rewrite"]]
     assert again == [render("evolve_deepen", lang, instruction=task, least=10, most=20)] * 2
     assert (kept["drop_rule"], kept["messages"]) == (None, conversation(newer, answer))
+
+
+def test_page_names_every_rule_and_case_and_only_tests_that_exist():
+    page = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| .* \| .* \| .* \|", page)) >= {
+        rule for _, _, _, rule, *_ in ELIMINATED.values()
+    }
+    assert set(re.findall(r"\[(\w+)\](?!\()", page)) == set(ELIMINATED)
+    tests = "".join(path.read_text(encoding="utf-8") for path in PAGE.parents[1].glob("tests/a*/test_*.py"))
+    assert set(re.findall(r"`(test_\w+)`", page)) <= set(re.findall(r"def (test_\w+)", tests))
