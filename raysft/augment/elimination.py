@@ -6,7 +6,7 @@ punctuation and stop words; words of the prompt were copied. The second and thir
 too here, and `copied` and `lost_nontext` are ours. docs/evol_instruct.md has each rule with its source.
 
 `broken_by_instruction` and `broken_by_answer` give (rule, detail) of the first rule that a text breaks, or
-None; details begin with what the rule looked at. `read_verdict` reads what the judge says.
+None; details begin with what the rule looked at.
 """
 
 from __future__ import annotations
@@ -23,14 +23,9 @@ from raysft.algorithms.words import (
     tokens,
     word_count,
 )
-from raysft.augment.generation import Unparsable
-from raysft.engines.protocol import Output
 
 Broken = tuple[str, str]
 Reading = Literal["and", "or"]
-
-VERDICTS = {"en": ("yes", "no"), "zh": ("是", "不是")}
-"""What the judge may answer to `evolve_equal`: the two instructions ask for the same, or they do not."""
 
 APOLOGIES = (
     *("sorry", "I apologise", "I apologize", "my apologies"),
@@ -51,14 +46,6 @@ SHORT_ANSWERS = frozenset(("a", "i", "no", "是", "是的", "不是", "不是的
 SHOWN = 60  # characters of a text that a detail shows
 
 _ABOUT_APOLOGIES = re.compile(r"sorry|apolog|歉|对不起|對不起|不好意思", re.IGNORECASE)
-_SAID_AFTER = r"""["'*_”’」）)\s]*(?:$|[,.;:!?，。；：！？—\n-])"""
-_VERDICT = re.compile(
-    r"[\W_]*(?:(?:the )?(?:answer|verdict)(?: is)?\b|答案是?|回答是?|结论是?)?[\W_]*"
-    r"(?:(?P<yes>yes(?:,? they do)?|是(?:的|同一件事)?)"
-    r"|(?P<no>no(?:,? they (?:do not|don['’]t))?|不是(?:的|同一件事)?|否))"
-    rf"{_SAID_AFTER}",
-    re.IGNORECASE,
-)
 
 
 def broken_by_instruction(
@@ -103,19 +90,6 @@ def broken_by_answer(answer: str, instruction: str, *, refusal: Reading, refusal
     if is_punctuation_only(answer) or (is_stop_words_only(answer) and not is_short_answer):
         return "punctuation_only", f"answer: {answer[:SHOWN]}"
     return None
-
-
-def read_verdict(output: Output) -> bool:
-    """Whether a judge says that two instructions ask for the same: a yes or no at its opening, in either
-    language, with a stop or nothing behind it.
-
-    Raises:
-        Unparsable: neither is said, or more than one.
-    """
-    found = _VERDICT.match(output.text)
-    if found is None:
-        raise Unparsable(f"neither yes nor no: {output.text.strip()[:SHOWN]!r}")
-    return found["yes"] is not None
 
 
 def _copied(text: str, parent: str, threshold: float, least_added: int) -> str | None:

@@ -39,15 +39,14 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from raysft.augment.elimination import (
-    VERDICTS,
     Broken,
     Reading,
     broken_by_answer,
     broken_by_instruction,
-    read_verdict,
 )
 from raysft.augment.generation import Answer, ask, made_language, made_row, row_language, sampling_seed
 from raysft.augment.prompts import language_for, prompt_hash, render
+from raysft.augment.verdict import CHOICES, VERDICT_TOKENS, read_verdict
 from raysft.engines.protocol import Request, Sampling
 from raysft.sample import instruction_of, uniform
 from raysft.stage import Context, Map, StageConfig, made_rows
@@ -66,12 +65,11 @@ OPERATIONS: tuple[Operation, ...] = (
 EQUAL = "evolve_equal"
 PROMPTS = (*(f"evolve_{operation}" for operation in OPERATIONS), EQUAL)
 ADDED_WORDS = (10, 20)
-VERDICT_TOKENS = 16  # enough for a yes or no of any tokenizer, with a word or two around it
 
 _LABEL = re.compile(
     r"^[\s*#]*(?:(?:new|rewritten) task|新任务|改写后的任务)[\s*#]*[:：][\s*#]*", re.IGNORECASE
 )
-_REWRITE, _JUDGE, _JUDGE_AGAIN, _ANSWER = range(4)  # what a step asks for; each has seeds of its own
+_REWRITE, _JUDGE, _ANSWER = range(3)  # what a step asks for; each has seeds of its own
 
 
 class Config(StageConfig):
@@ -248,26 +246,14 @@ def _attempt(chain: Chain, operation: Operation, asked: Answer[str], config: Con
 
 def _judged(attempts: list[Attempt], step: int, config: Config, context: Context) -> list[Attempt]:
     """The attempts, dropped where the judge finds nothing new in them or gives no verdict."""
-    requests = [_comparison(attempt, step, context) for attempt in attempts]
-    verdicts = ask(context.engine, requests, read_verdict, keeps_truncated=True)
-    unread = [i for i, verdict in enumerate(verdicts) if (verdict.dropped or ("",))[0] == "unparsable"]
-    if config.judge_retries:
-        again = [
-            _request(
-                requests[i].messages[0]["content"],
-                replace(
-                    requests[i].sampling,
-                    temperature=1.0,
-                    seed=_seed(attempts[i].chain, step, _JUDGE_AGAIN, context),
-                ),
-            )
-            for i in unread
-        ]
-        second = ask(
-            context.engine, again, read_verdict, retries=config.judge_retries - 1, keeps_truncated=True
-        )
-        for i, verdict in zip(unread, second, strict=True):
-            verdicts[i] = verdict
+    verdicts = ask(
+        context.engine,
+        [_comparison(attempt, step, context) for attempt in attempts],
+        read_verdict,
+        retries=config.judge_retries,
+        retry_temperature=1.0,
+        keeps_truncated=True,
+    )
     return [_with_verdict(attempt, verdict) for attempt, verdict in zip(attempts, verdicts, strict=True)]
 
 
@@ -279,7 +265,7 @@ def _comparison(attempt: Attempt, step: int, context: Context) -> Request:
         temperature=0.0,
         top_p=1.0,
         seed=_seed(chain, step, _JUDGE, context),
-        choices=VERDICTS[lang],
+        choices=CHOICES[lang],
     )
     return _request(prompt, sampling)
 
@@ -362,7 +348,7 @@ def _sampling(config: Config, seed: int) -> Sampling:
 
 
 def _seed(chain: Chain, step: int, purpose: int, context: Context) -> int:
-    return sampling_seed(context, chain.row_id, 4 * step + purpose)
+    return sampling_seed(context, chain.row_id, 3 * step + purpose)
 
 
 def _without_label(text: str) -> str:

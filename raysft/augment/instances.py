@@ -28,7 +28,6 @@ Rules of made_dropped rows, in this order; an answer of which nothing is read is
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +42,7 @@ from raysft.augment.generation import Answer, Unparsable, ask, made_row, row_lan
 from raysft.augment.json_list import Objects, as_text, objects, text_at
 from raysft.augment.prompts import language_for, prompt_hash, render
 from raysft.augment.self_instruct import OP as SELF_INSTRUCT
+from raysft.augment.verdict import CHOICES, VERDICT_TOKENS, read_verdict
 from raysft.engines.protocol import Output, Request, Sampling
 from raysft.sample import instruction_of, mark_dropped
 from raysft.stage import Context, Map, StageConfig, made_rows
@@ -56,8 +56,6 @@ VERDICT, INPUT_FIRST, OUTPUT_FIRST = PROMPTS = (
 )
 OP = "instance"
 
-CHOICES = {"en": ("yes", "no"), "zh": ("是", "不是")}
-VERDICT_TOKENS = 8  # the published code takes 3; a small vocabulary needs more for 不是
 INPUT_KEYS = ("input", "输入")
 OUTPUT_KEYS = ("output", "输出", "label", "标签")
 # What models write for "no input"; the first are Alpaca's.
@@ -68,11 +66,6 @@ PLACEHOLDERS = frozenset(
 INPUT_LABEL = re.compile(r"(?:input|输入)\s*\d*\s*[:：]\s*", re.IGNORECASE)
 OUTPUT_LABEL = re.compile(r"(?:output|输出)\s*\d*\s*[:：]\s*", re.IGNORECASE)
 T = TypeVar("T")
-_VERDICT = re.compile(
-    r"\W*(?:(?:answer|答案|回答)\s*:\W*)?(?:(?:这|它)(?=不?是))?"
-    r"(?:(?P<yes>yes|是的?|对)|no|不(?:是的?|对)?|否)"
-    r"(?=(?:一?个?分类任务)?\s*(?:$|[^\w\s]|\n)|\s+(?:it|this|the)\b)"
-)
 
 
 class Config(StageConfig):
@@ -156,14 +149,6 @@ def taken(table: pa.Table, config: Config) -> list[Task]:
             labels = {name: row[name] for name in ("task", "domain", "lang")}
             tasks.append(Task(row["id"], text, language_for(row_language(row["lang"], text)), labels))
     return tasks
-
-
-def read_verdict(output: Output) -> bool:
-    """Whether the model says that it is a classification task; raises `Unparsable` if it says neither."""
-    found = _VERDICT.match(unicodedata.normalize("NFKC", output.text).casefold())
-    if found is None:
-        raise Unparsable(f"neither yes nor no: {output.text[:40]!r}")
-    return found["yes"] is not None
 
 
 def read_instances(output: Output) -> Listed:
@@ -264,7 +249,7 @@ def _ask(
 def _verdict_request(task: Task, config: Config, context: Context) -> Request:
     text = render(VERDICT, task.lang, context.prompts, instruction=task.instruction)
     sampling = Sampling(
-        max_tokens=VERDICT_TOKENS,
+        max_tokens=VERDICT_TOKENS,  # the published code takes 3
         temperature=config.temperature,
         top_p=config.top_p,
         seed=sampling_seed(context, task.id, 0),

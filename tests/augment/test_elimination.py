@@ -1,10 +1,8 @@
 import pytest
 
-from raysft.augment.elimination import broken_by_answer, broken_by_instruction, read_verdict
+from raysft.augment.elimination import broken_by_answer, broken_by_instruction
 from raysft.augment.evolve import OPERATIONS
-from raysft.augment.generation import Unparsable
 from raysft.augment.prompts import render
-from raysft.engines.protocol import Output
 
 TASK = "Name three rivers of Asia and say how long each one is."
 TASK_ZH = "请列举三种常见的鸟类并说明它们住在哪里。"
@@ -175,40 +173,3 @@ def test_details_show_a_bounded_piece_of_the_text():
     assert len(rule_of("the " * 1000, TASK)[1]) < 100
     assert len(answer_rule("……" * 1000)[1]) < 100
     assert len(rule_of("Fix it.", f"Fix this:\n```\n{'x' * 1000}\n```")[1]) < 100
-
-
-@pytest.mark.parametrize(
-    ("text", "is_same"),
-    [
-        *[
-            (text, True)
-            for text in ("yes", "Yes.", " YES\n", "**Yes**", "Answer: yes", "“是”", "是", "是的。")
-        ],
-        *[
-            (text, False)
-            for text in ("no", "No.", "No, they don't.", "The answer is no.", "不是", "不是的。", "否")
-        ],
-        ("Yes, they do.", True),
-        ("Yes, because both ask for", True),
-        ("No - the second", False),
-        ("答案：是", True),
-        ("回答：不是，因为第二个更难", False),
-        ("是同一件事。", True),
-        ("不是同一件事", False),
-    ],
-)
-def test_read_verdict_of_a_yes_or_no_in_either_language_is_read(text, is_same):
-    assert read_verdict(Output(text, "stop", 1)) is is_same
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "  ", "maybe", "Both", "yes or no", "yes/no", "no idea", "Noted.", "Yesterday", "y"),
-        *("是不是", "是或不是", "不知道", "不确定", "也许", "是否"),
-        "The two tasks are not the same, so no",
-    ],
-)
-def test_read_verdict_of_anything_else_is_unparsable(text):
-    with pytest.raises(Unparsable, match="neither yes nor no"):
-        read_verdict(Output(text, "stop", 1))

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from raysft.augment.elimination import VERDICTS
 from raysft.augment.evolve import OPERATIONS, PROMPTS, Config, evolve, operation_for
 from raysft.augment.prompts import prompt_hash, render
+from raysft.augment.verdict import CHOICES
 from raysft.engines.protocol import Output
 from raysft.sample import acquired_id, instruction_of, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import MADE, Context, count, run_local
 from tests.fixtures.evolving import (
     ANSWER,
     ANSWER_ZH,
@@ -74,7 +74,7 @@ def test_evolved_row_is_instruction_and_answer_with_parent_operation_and_prompt(
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_requests_of_a_step_are_its_prompts_in_the_language_of_the_row(operation, lang):
     task, new, _, answer = IN[lang]
-    script = Script([new], [VERDICTS[lang][1]], [answer])
+    script = Script([new], [CHOICES[lang][1]], [answer])
     llm = ScriptedLLM(script)
     table = table_of(task)
     (row,) = made(table, run(table, llm, operations={operation: 1}, max_tokens=99))
@@ -86,7 +86,7 @@ def test_requests_of_a_step_are_its_prompts_in_the_language_of_the_row(operation
     for kind in ("rewrite", "answer"):
         sampling = asked[kind][1]
         assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.9, 99)
-    assert (asked["judge"][1].temperature, asked["judge"][1].choices) == (0.0, VERDICTS[lang])
+    assert (asked["judge"][1].temperature, asked["judge"][1].choices) == (0.0, CHOICES[lang])
     assert (row["op"], row["lang"]) == (f"evolve_{operation}", lang)
     assert row["messages"] == conversation(new, answer)
 
@@ -300,7 +300,9 @@ def test_counts_of_a_run_add_up_by_operation_and_rule():
     assert set(counts.rules) == {"copied", "refusal", "no_gain"}
     assert sum(counts.rules.values()) == counts.made_dropped
     assert set(counts.operations) == {f"evolve_{operation}" for operation in OPERATIONS}
-    assert sum(sum(fates.values()) for fates in counts.operations.values()) == 200
+    assert sum(of_op[MADE] for of_op in counts.operations.values()) == 200
+    for rule, n in counts.rules.items():
+        assert sum(of_op.get(rule, 0) for of_op in counts.operations.values()) == n
 
 
 def test_seeds_differ_between_rows_steps_and_what_is_asked():

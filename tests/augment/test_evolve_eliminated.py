@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from raysft.augment.elimination import VERDICTS
 from raysft.augment.prompts import render
+from raysft.augment.verdict import CHOICES
 from raysft.engines.protocol import Completion, Output
-from raysft.stage import count
+from raysft.stage import MADE, count
 from tests.fixtures.evolving import (
     IN,
     NEW,
@@ -147,7 +147,7 @@ def test_eliminated_row_is_dropped_with_rule_and_detail_and_the_input_passes(cas
     assert (row["messages"], row["raw"], row["op"]) == (messages, raw, "evolve_deepen")
     counts = count(table, after)
     assert (counts.passed, counts.made_kept, counts.made_dropped, counts.rules) == (1, 0, 1, {rule: 1})
-    assert counts.operations == {"evolve_deepen": {rule: 1}}
+    assert counts.operations == {"evolve_deepen": {MADE: 1, rule: 1}}
 
 
 @pytest.mark.parametrize("case", ELIMINATED)
@@ -156,7 +156,7 @@ def test_eliminated_row_goes_back_unevolved_into_the_next_step(case):
     _, _, newer, answer = IN[lang]
     if rule == "lost_nontext":
         newer = f"{newer}\n{task}"
-    no = VERDICTS[lang][1]
+    no = CHOICES[lang][1]
     later = {"rewritings": [newer], "verdicts": [no], "answers": [answer]}
     # a verdict that cannot be read is asked for three times
     first = {"verdicts": said.get("verdicts", [])} | said

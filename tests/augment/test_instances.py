@@ -7,19 +7,17 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 
-from raysft.augment.generation import Unparsable
 from raysft.augment.instances import (
-    CHOICES,
     INPUT_FIRST,
     OUTPUT_FIRST,
     VERDICT,
     Config,
     broken_rules,
     generate,
-    read_verdict,
     schema,
 )
 from raysft.augment.prompts import prompt_hash, render
+from raysft.augment.verdict import CHOICES
 from raysft.engines.protocol import Completion, Output
 from raysft.sample import acquired_id, instruction_of, samples
 from raysft.stage import Context, count, run_local
@@ -145,39 +143,6 @@ def test_requests_hold_the_model_to_the_form_at_the_published_settings(lang, is_
     order = ["output", "input"] if is_label else ["input", "output"]
     assert list(instances.json_schema["items"]["properties"]) == order
     assert instances.json_schema["maxItems"] == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "is_classification"),
-    [
-        *(
-            ("yes", True),
-            ("Yes.", True),
-            (" **YES**\n", True),
-            ("Answer: yes", True),
-            ("yes, because it", True),
-        ),
-        *(("Yes it is", True), ("no", False), ("No, it is", False), ("no\nThe labels", False)),
-        *(
-            ("是", True),
-            ("是的。", True),
-            ("是的，这是一个分类任务。", True),
-            ("答案：是", True),
-            ("“对”", True),
-        ),
-        *(("不是", False), ("不是。", False), ("这不是一个分类任务", False), ("否", False), ("不，", False)),
-    ],
-)
-def test_read_verdict_of_each_way_to_say_it_is_read(text, is_classification):
-    assert read_verdict(Output(text, "stop", 1)) is is_classification
-
-
-@pytest.mark.parametrize(
-    "text", ["", "maybe", "Not sure", "No idea", "Yes and no", "nothing", "是不是", "不确定"]
-)
-def test_read_verdict_that_says_neither_is_unparsable(text):
-    with pytest.raises(Unparsable, match="neither yes nor no"):
-        read_verdict(Output(text, "stop", 1))
 
 
 @pytest.mark.parametrize(("lang", "unsure"), [("en", "It depends."), ("zh", "看情况。")])
