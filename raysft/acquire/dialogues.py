@@ -14,7 +14,8 @@ raysft/acquire/windows.py says. One that ends with a user turn is kept as it is,
 answer, or loses that turn (`unanswered: trim`). A sample without any answer has the task "query".
 
 A row may give several samples (paths of a tree, pieces of a conversation); `k` numbers them, and of equal
-ones the row gives the first. It may give samples and a bad row, for what of it could not be used.
+ones the row gives the first. It may give samples and bad rows, one for each reason why a part of it could
+not be used.
 
 `Acquired.told` counts the repairs of turns.py, and: cut_conversations, and the too_long_exchanges in them;
 trimmed_turns (`unanswered: trim`); left_out_messages of trees; repeated_samples of one row.
@@ -205,7 +206,10 @@ def _convert(
         except Unreadable as error:
             items = [error]
         for item in items:
-            key = str(item) if isinstance(item, Unreadable) else content_hash(item.messages)
+            if isinstance(item, Unreadable):
+                found.setdefault(str(item), item)
+                continue
+            key = content_hash(item.messages)
             told.update(+Counter(repeated_samples=int(key in found)))
             found.setdefault(key, item)
     return list(found.values())

@@ -6,13 +6,15 @@ Two layouts (https://github.com/LAION-AI/Open-Assistant, oasst-data/README.md):
                `parent_id` is the prompt of a tree, whose row is that of its prompt
 
 A message with `deleted: true`, or with `review_result: false` (reviewers took it for spam), is left out with
-everything below it. Among replies the best has the lowest `rank`, an integer, 0 for the one that people
-preferred; those without a rank come last, and the first in the file wins among equals.
+everything below it. Among replies the best has the lowest `rank`, 0 for the one that people preferred; those
+without a rank come last, and the first in the file wins among equals. Tables of text (CSV) write the same
+values as texts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -141,7 +143,11 @@ def _replies(node: Node) -> list[Node]:
 
 
 def _is_left_out(node: Node) -> bool:
-    return node.get("deleted") is True or node.get("review_result") is False
+    return _says(node.get("deleted"), True) or _says(node.get("review_result"), False)
+
+
+def _says(value: Any, expected: bool) -> bool:
+    return value is expected or (isinstance(value, str) and value.strip().lower() == str(expected).lower())
 
 
 def _kept_replies(node: Node) -> list[Node]:
@@ -174,11 +180,12 @@ def _best_path(prompt: Node) -> list[Node]:
     return path
 
 
-def _rank(node: Node) -> tuple[bool, int]:
-    rank = node.get("rank")
-    if not isinstance(rank, int) or isinstance(rank, bool):
-        return (True, 0)
-    return (False, rank)
+def _rank(node: Node) -> float:
+    try:
+        rank = float(node.get("rank"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.inf
+    return math.inf if math.isnan(rank) else rank
 
 
 def _all_paths(prompt: Node) -> Iterator[list[Node]]:
