@@ -56,7 +56,7 @@ def test_conversations_roles_become_ours() -> None:
         ([None, None, None], "a0"),
         ([1, 1, 1], "a0"),
         (["1", "0", None], "a1"),
-        (["best", float("nan"), 2.0], "a2"),
+        ([float("nan"), "best", 2.0], "a2"),
     ],
 )
 def test_conversations_best_takes_missing_ranks_last_and_then_the_order(ranks: list[Any], best: str) -> None:
