@@ -33,26 +33,27 @@ class Frame:
 FRAMES: dict[Language, tuple[Frame, ...]] = {
     "en": (
         Frame("", "{asked}\n{answer}", "{asked}"),
+        Frame("First some solved examples.", "Example {n}\n{asked}\n{answer}", "Your turn\n{asked}"),
         Frame("", "Q: {asked}\nA: {answer}", "Q: {asked}\nA:"),
-        Frame("First some solved examples.", "Example {n}\n{asked}\nAnswer: {answer}", "Your turn\n{asked}"),
         Frame(
-            "Do the last one the way the ones before it are done.",
-            "{n}) {asked}\n=> {answer}",
-            "{n}) {asked}\n=>",
+            "Do the last one as those before it are done.", "{n}) {asked}\n=> {answer}", "{n}) {asked}\n=>"
         ),
     ),
     "zh": (
         Frame("", "{asked}\n{answer}", "{asked}"),
+        Frame("先看几个做好的例子。", "例{n}\n{asked}\n{answer}", "现在轮到你了\n{asked}"),
         Frame("", "问：{asked}\n答：{answer}", "问：{asked}\n答："),
-        Frame("先看几个做好的例子。", "例{n}\n{asked}\n答案：{answer}", "现在轮到你了\n{asked}"),
         Frame("请仿照前面的做法完成最后一题。", "{n}）{asked}\n→ {answer}", "{n}）{asked}\n→"),
     ),
 }
+UNMARKED = 2
+"""The first so many frames put no mark before an answer: they fit what ends in a cue, such as "Summary:"."""
+CUES = (":", "：")
 
 
 def framed(solved: Sequence[tuple[str, str]], asked: str, lang: Language, choice: int) -> str:
     """The user turn that shows (asked, answer) pairs before what is asked; `choice` picks the frame."""
-    frames = FRAMES[lang]
+    frames = FRAMES[lang][:UNMARKED] if asked.endswith(CUES) else FRAMES[lang]
     frame = frames[choice % len(frames)]
     parts = [frame.lead] if frame.lead else []
     parts += [frame.one.format(n=n, asked=user, answer=answer) for n, (user, answer) in enumerate(solved, 1)]

@@ -142,7 +142,7 @@ def right_option(gold: str, options: tuple[str, ...], gold_as: GoldAs | None) ->
         "letter": [LETTERS.index(letter[1].upper())] if letter else [],
         "index_from_0": [int(text)] if re.fullmatch(r"\d+", text) else [],
         "index_from_1": [int(text) - 1] if re.fullmatch(r"\d+", text) else [],
-        "text": [i for i, option in enumerate(options) if option.strip() == text],
+        "text": [i for i, option in enumerate(options) if option == text],
     }
     if gold_as is None and _NUMBER.fullmatch(text):
         raise Unreadable(
@@ -177,7 +177,7 @@ def look_up(row: Any, path: str) -> Any:
 
 
 def _options(row: Mapping[str, Any], column: str | list[str]) -> tuple[str, ...]:
-    """The options without blank ones at the end, which rows with fewer options have."""
+    """The options, without blanks around them and without empty ones at the end, as rows with fewer have."""
     if isinstance(column, list):
         parts = [look_up(row, name) for name in column]
         named = ", ".join(column)
@@ -190,10 +190,10 @@ def _options(row: Mapping[str, Any], column: str | list[str]) -> tuple[str, ...]
         if not isinstance(whole, list):
             raise Unreadable(f"wrong_type: {named} is no list of options")
         parts = whole
-    texts = [_text(part, named, optional=True) for part in parts]
-    while texts and not texts[-1].strip():
+    texts = [_text(part, named, optional=True).strip() for part in parts]
+    while texts and not texts[-1]:
         texts.pop()
-    if any(not text.strip() for text in texts):
+    if not all(texts):
         raise Unreadable(f"blank_content: {named} has an option without text")
     if not 2 <= len(texts) <= len(LETTERS):
         raise Unreadable(f"wrong_type: {named} has {len(texts)} options, not 2 to {len(LETTERS)}")

@@ -5,13 +5,14 @@ are the format, docs/nlp_tasks.md its description. All texts in them are Jinja t
 when the recipe is, so that an unknown placeholder is told before anything runs. Rows are only ever values.
 
 Filters beside Jinja's own: `after(marker)` and `before(marker)` the last marker of a text, `without(regex)`,
-`last_number`, `word_count`, `capital` (the first letter) and `an` ("a text", "an email").
+`last_number`, `word_count`, `capital` (the first letter), `an` ("a text", "an email") and `listed(word)`
+("a, b or c" with "or", "a、b还是c" with "还是").
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
@@ -231,6 +232,8 @@ def _mistakes_of_form(template: Template, form: Form, known: list[str]) -> Itera
     at = f"forms.{form.name}"
     wrong = []
     for lang in LANGUAGES:
+        if not form.input.says(lang).strip():
+            wrong.append(f"{at}.input: is empty; samples without a description are the input alone")
         wrong += _mistakes_of(f"{at}.input", form.input.says(lang), known)
         wrong += _mistakes_of(f"{at}.answer", form.answer.says(lang), known)
         for i, phrasing in enumerate(getattr(form.phrasings, lang)):
@@ -296,13 +299,15 @@ def placed(text: str) -> frozenset[str]:
 
 
 def render(text: str, names: Mapping[str, Any]) -> str:
-    """A text with the values in their places, without blank lines at its start or blanks at its end.
+    """A text with the values in their places, without blanks around it. Of several lines the first keeps its
+    indentation, as code needs, unless that is a single blank.
 
     Raises:
         jinja2.TemplateError, TypeError, ValueError, ArithmeticError: the text cannot do with these values.
     """
-    shown = template_of(text).render(**names)
-    return re.sub(r"\A(?:[^\S\n]*\n)+", "", shown).rstrip()
+    shown = template_of(text).render(names) if "{" in text else text
+    shown = re.sub(r"\A(?:[^\S\n]*\n)+", "", shown).rstrip()
+    return shown if "\n" in shown and re.match(r"\t|\s\s", shown) else shown.lstrip()
 
 
 def _after(text: str, marker: str) -> str:
@@ -337,9 +342,12 @@ def _an(text: str) -> str:
     return f"{'an' if sounds_open else 'a'} {text}"
 
 
-ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-)
+def _listed(texts: Sequence[str], word: str) -> str:
+    separator, last = (", ", f" {word} ") if word.isascii() else ("、", word)
+    return last.join(part for part in (separator.join(texts[:-1]), texts[-1]) if part)
+
+
+ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 ENVIRONMENT.filters.update(
     {
         "after": _after,
@@ -349,6 +357,7 @@ ENVIRONMENT.filters.update(
         "word_count": word_count,
         "capital": _capital,
         "an": _an,
+        "listed": _listed,
     }
 )
 
