@@ -30,14 +30,22 @@ from raysft.acquire.formats import Example, Unreadable
 from raysft.acquire.readers import BadRow, Record, records
 from raysft.acquire.task_rows import GoldAs, Row, columns_missing, labels_of, read_row
 from raysft.acquire.task_samples import Asking, pool_of, samples_of
-from raysft.acquire.task_templates import LANGUAGES, Form, Labels, Said, Template, Words, parsed, text_of
+from raysft.acquire.task_templates import LANGUAGES, Form, LabelWords, Said, Template, Words, parsed, text_of
 from raysft.acquire.unit import Acquired, Unit, collect
 from raysft.sample import digest
 
 FIRST_ROWS = 100
 DECIDING = (
-    *("columns", "values", "label_names", "gold_as", "forms", "inverted", "demonstrations"),
-    *("without_description", "prompt_lang", "lang"),
+    "columns",
+    "values",
+    "label_names",
+    "gold_as",
+    "forms",
+    "inverted",
+    "demonstrations",
+    "without_description",
+    "prompt_lang",
+    "lang",
 )
 """The fields that decide what the samples of a file are."""
 
@@ -51,7 +59,7 @@ class NlpTasksSource(Files):
         {}, description="field of the template → column or path in the row; of the same name if left out"
     )
     values: dict[str, Said] = Field({}, description="constants of the template, such as names of languages")
-    label_names: Labels = Field(
+    label_names: LabelWords = Field(
         {}, description="label → what it is called, all that there are, in order; the file's own if empty"
     )
     gold_as: GoldAs | None = Field(

@@ -66,7 +66,7 @@ def _phrased(value: Any) -> Any:
 
 
 Said = Annotated[Words, BeforeValidator(_worded)]
-Labels = Annotated[dict[str, Said], BeforeValidator(_text_keys)]
+LabelWords = Annotated[dict[str, Said], BeforeValidator(_text_keys)]
 
 
 class FieldOf(StrictModel):
@@ -81,7 +81,7 @@ class ValueOf(StrictModel):
 
     about: str = Field(description="what it says")
     default: Said | None = Field(None, description="its text where a source gives none; it must if unset")
-    known: Labels = Field({}, description="short names of texts, such as language codes")
+    known: LabelWords = Field({}, description="short names of texts, such as language codes")
 
 
 class Choices(StrictModel):
@@ -133,7 +133,7 @@ class Template(StrictModel):
     fields: dict[str, FieldOf] = Field(min_length=1, description="the columns it wants")
     values: dict[str, ValueOf] = Field({}, description="the constants it wants")
     label: str | None = Field(None, description="the field that holds a class label")
-    labels: Labels = Field({}, description="how to say labels that are known")
+    labels: LabelWords = Field({}, description="how to say labels that are known")
     choices: Choices | None = Field(None, description="the fields of a multiple choice task")
     described_in: list[str] = Field([], description="fields whose languages are used; the first if empty")
     let: dict[str, str] = Field({}, description="further texts, each of the names before it")

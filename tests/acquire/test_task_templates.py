@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,21 @@ def test_render_keeps_the_indentation_of_code_and_no_other_blanks() -> None:
 
 def test_render_never_reads_a_value_as_a_template() -> None:
     assert render("{{ t }}", {"t": "{{ 7 * 7 }}"}) == "{{ 7 * 7 }}"
+
+
+@pytest.mark.parametrize("name", ready())
+def test_documentation_lists_the_template_with_its_fields_values_and_forms(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "nlp_tasks.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` | `")]
+    _, _, fields, values, plain, inverted, _ = line.split("|")
+    template = ready_template(name)
+    assert re.findall(r"`(\w+)`", fields) == list(template.fields)
+    assert re.findall(r"\[`(\w+)`\]", fields) == [n for n, f in template.fields.items() if f.optional]
+    assert re.findall(r"`(\w+)`", values)[: len(template.values)] == list(template.values)
+    assert [plain.split("`")[1], inverted.split("`")[1]] == [form.name for form in template.forms]
+
+
+def test_documentation_shows_a_template_that_loads() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "nlp_tasks.md").read_text(encoding="utf-8")
+    template = parsed("docs", text.split("```yaml\n")[2].split("```")[0])
+    assert [form.name for form in template.forms] == ["rhyme", "rhyme_back"]
