@@ -233,10 +233,10 @@ def _row(source: NlpTasksSource, record: Record) -> Row:
     return read_row(record.value, source._template, source.columns, source.gold_as)
 
 
-def _readable(source: NlpTasksSource, rows: Iterable[Record]) -> Iterator[tuple[int, Row]]:
+def _readable(source: NlpTasksSource, rows: Iterable[Record]) -> Iterator[Row]:
     for record in rows:
         try:
-            yield record.row, _row(source, record)
+            yield _row(source, record)
         except Unreadable:
             continue
 

@@ -38,7 +38,7 @@ MAX_POOL_ROWS = 100_000
 # Draws for each demonstration that is wanted, before a sample makes do with fewer.
 TRIES = 20
 
-Pool = Mapping[str, Sequence[tuple[int, Row]]]
+Pool = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,19 @@ def samples_of(asking: Asking, row: Row, at: int) -> list[Made]:
     return made
 
 
-def pool_of(asking: Asking, rows: Iterable[tuple[int, Row]]) -> dict[str, list[tuple[int, Row]]]:
+def pool_of(asking: Asking, rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows to draw demonstrations from, by task: the first 250 of each task and label."""
-    pool: dict[str, list[tuple[int, Row]]] = {}
+    pool: dict[str, list[Row]] = {}
     seen: dict[tuple[str, str | None], int] = {}
     has_kinds = bool(asking.template.label or placed(asking.template.task))
-    for at, row in rows:
+    for row in rows:
         try:
             task = _task(asking, _names(asking, row, LANGUAGES[0]))
         except Unreadable:
             continue
         kind = (task, row.label)
         if seen.get(kind, 0) < POOL_ROWS_OF_A_KIND:
-            pool.setdefault(task, []).append((at, row))
+            pool.setdefault(task, []).append(row)
             seen[kind] = seen.get(kind, 0) + 1
         elif not has_kinds:
             break
@@ -154,22 +154,19 @@ def _sample(asking: Asking, row: Row, at: int, form: Form, lang: Language, names
 
 def _demonstrations(
     asking: Asking,
-    pool: Sequence[tuple[int, Row]],
+    pool: Sequence[Row],
     at: int,
     form: Form,
     own: _Asked,
     solve: Callable[[Row], _Asked | None],
 ) -> list[tuple[str, str]]:
-    """Other rows, solved: of other inputs, none with the sample's answer as input or its input as answer."""
+    """Rows of other inputs, solved; none has the sample's answer as input or its input as answer."""
     solved: list[tuple[str, str]] = []
     seen = {own.input}
     count = asking.demonstrations.count
     for i in range(count * TRIES if pool else 0):
-        number, other = pool[asking.choice(at, form, f"demonstration {i}", len(pool))]
-        if number == at:
-            continue
         try:
-            shown = solve(other)
+            shown = solve(pool[asking.choice(at, form, f"demonstration {i}", len(pool))])
         except Unreadable:
             continue
         if shown and shown.input not in {*seen, own.answer} and shown.answer != own.input:

@@ -246,6 +246,13 @@ def test_read_maths_gold_is_the_number_and_calculations_are_left_out(tmp_path: P
     assert {answer(r) for r in rows_of(got, "ask")} == {"几个？", "How many?", "x?"}
 
 
+def test_read_maths_answer_without_a_number_is_bad_gold(tmp_path: Path) -> None:
+    rows = [{"question": "多少？", "answer": "不知道"}, {"question": "2?", "answer": "2"}]
+    got = acquired(write(tmp_path / "a.jsonl", rows), template="maths", inverted=0)
+    assert [b.reason for b in got.bad] == ["bad_gold: the reference answer has no text in the form solve"]
+    assert got.rows == 2
+
+
 def test_read_prompted_rows_stay_as_they_are_and_name_their_task(tmp_path: Path) -> None:
     long = "Water boils at 100 degrees at the level of the sea."
     rows = [
@@ -321,11 +328,18 @@ def test_read_demonstrations_are_of_the_same_task_also_late_in_a_sorted_file(tmp
 
 
 def test_read_demonstrations_never_show_the_answer_or_a_row_of_the_same_input(tmp_path: Path) -> None:
-    turned = [{"text": "A is B.", "paraphrase": "B is A."}, {"text": "B is A.", "paraphrase": "A is B."}]
-    path = write(tmp_path / "a.jsonl", turned * 10)
-    got = acquired(path, template="paraphrase", inverted=1, demonstrations={"share": 1, "count": 1})
-    assert "with demonstrations" not in got.told
-    assert got.table.num_rows == 40
+    chained = [{"text": "甲说。", "paraphrase": "It is B."}, {"text": "It is C.", "paraphrase": "甲说。"}]
+    path = write(tmp_path / "a.jsonl", chained * 10)
+    got = acquired(path, template="paraphrase", inverted=0, demonstrations={"share": 1, "count": 1})
+    assert got.told == {"rewrite": 20}
+
+
+def test_read_demonstrations_show_every_label_of_a_file_that_is_sorted_by_label(tmp_path: Path) -> None:
+    rows = [{"text": f"Film {i}.", "label": ("bad", "good")[i // 300]} for i in range(600)]
+    path = write(tmp_path / "a.jsonl", rows)
+    got = acquired(path, template="sentiment", inverted=0, demonstrations={"share": 1, "count": 4})
+    shown = [f"Film {i}." for i in range(300, 600)]
+    assert sum(any(text in asked(r) for text in shown) for r in got.table.to_pylist()[:300]) > 250
 
 
 def test_read_demonstrations_and_bad_rows_do_not_meet(tmp_path: Path) -> None:
