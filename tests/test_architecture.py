@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "stage": {"sample"},
     "engines": {"algorithms", *CONTRACTS},
     **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
+    "acquire": {"algorithms", "engines", "mistakes", *CONTRACTS, *STAGE_FAMILIES},
     "mistakes": set(),
     "recipe": {"acquire", "augment", "engines", "mistakes", "train", *CONTRACTS},
     "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},

@@ -12,15 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from raysft.acquire import dialogues, instructions, world
+from raysft.acquire import dialogues, instructions, nlp_tasks, world
 from raysft.acquire.dialogues import DialoguesSource
 from raysft.acquire.instructions import FileSource
+from raysft.acquire.nlp_tasks import NlpTasksSource
 from raysft.acquire.unit import Acquired, Unit
 from raysft.acquire.world import WorldSource
 
 KINDS: dict[str, ModuleType] = {
     "files": instructions,
     "dialogues": dialogues,
+    "nlp_tasks": nlp_tasks,
     "world": world,
 }
 
@@ -33,6 +35,7 @@ def _kind_tag(value: Any) -> Any:
 Source = Annotated[
     Annotated[FileSource, Tag("files")]
     | Annotated[DialoguesSource, Tag("dialogues")]
+    | Annotated[NlpTasksSource, Tag("nlp_tasks")]
     | Annotated[WorldSource, Tag("world")],
     Discriminator(
         _kind_tag,
