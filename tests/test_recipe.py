@@ -99,7 +99,7 @@ def test_recipe_error_text_counts_and_lists_its_mistakes(tmp_path: Path) -> None
         ),
         (
             {"sources": ["a.jsonl"]},
-            "sources[0]: got 'a.jsonl'; allowed: a mapping with a kind, one of 'files',",
+            "sources[0]: got 'a.jsonl'; allowed: a mapping with a kind, one of",
         ),
         ({"sources": [{"kind": "world", "rows": 5}]}, "sources[0].seed: is missing (which world)"),
         ({"sources": [{}]}, "sources[0].path: is missing (a file, a folder or a glob"),
