@@ -12,12 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from raysft.acquire import instructions, world
+from raysft.acquire import domain, instructions, world
+from raysft.acquire.domain import DomainSource
 from raysft.acquire.instructions import FileSource
 from raysft.acquire.unit import Acquired, Unit
 from raysft.acquire.world import WorldSource
 
-KINDS: dict[str, ModuleType] = {"files": instructions, "world": world}
+KINDS: dict[str, ModuleType] = {
+    "files": instructions,
+    "world": world,
+    "domain": domain,
+}
 
 
 def _kind_tag(value: Any) -> Any:
@@ -26,7 +31,9 @@ def _kind_tag(value: Any) -> Any:
 
 
 Source = Annotated[
-    Annotated[FileSource, Tag("files")] | Annotated[WorldSource, Tag("world")],
+    Annotated[FileSource, Tag("files")]
+    | Annotated[WorldSource, Tag("world")]
+    | Annotated[DomainSource, Tag("domain")],
     Discriminator(
         _kind_tag,
         custom_error_type="unknown_source_kind",
