@@ -1,7 +1,7 @@
 """A document's text → blocks: headings, clauses, paragraphs, tables, list items, code.
 
 A block is a run of whole lines; all blocks joined by line breaks are the document, but for blank lines.
-The same rules hold for plain text and Markdown: what is no sign of either is a paragraph.
+Headings by # and fences around code count in Markdown only; all other rules hold for plain text too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Block:
     title: str = ""
 
 
-def blocks(text: str) -> list[Block]:
-    """The blocks of a document in order."""
+def blocks(text: str, markdown: bool) -> list[Block]:
+    """The blocks of a document, in Markdown or plain text, in order."""
     lines = [line.rstrip() for line in text.splitlines()]
     found: list[Block] = []
     at = 0
@@ -43,20 +43,20 @@ def blocks(text: str) -> list[Block]:
         if not lines[at]:
             at += 1
             continue
-        block, at = _block(lines, at, found)
+        block, at = _block(lines, at, found, markdown)
         found.append(block)
     return found
 
 
-def _block(lines: list[str], at: int, before: list[Block]) -> tuple[Block, int]:
+def _block(lines: list[str], at: int, before: list[Block], markdown: bool) -> tuple[Block, int]:
     """The block that begins at a line that is not blank, and the line after it."""
-    end = _verbatim_end(lines, at)
+    end = _verbatim_end(lines, at) if markdown else at
     if end > at:
         return Block("code", "\n".join(lines[at:end])), end
     end = _table_end(lines, at)
     if end > at:
         return Block("table", "\n".join(lines[at:end])), end
-    heading = _heading(lines, at, before)
+    heading = _heading(lines, at, before, markdown)
     if heading is not None and not heading.is_clause:
         return Block("heading", lines[at].strip(), heading.rank, heading.title), at + 1
     below = underlined(lines[at], lines[at + 1]) if at + 1 < len(lines) else None
@@ -64,7 +64,7 @@ def _block(lines: list[str], at: int, before: list[Block]) -> tuple[Block, int]:
         return Block("heading", "\n".join(lines[at : at + 2]), below.rank, below.title), at + 2
     is_item = heading is None and _ITEM.match(lines[at]) is not None
     end = at + 1
-    while end < len(lines) and lines[end] and not _begins(lines, end):
+    while end < len(lines) and lines[end] and not _begins(lines, end, markdown):
         end += 1
     joined = "\n".join(lines[at:end])
     if heading is not None:
@@ -72,28 +72,28 @@ def _block(lines: list[str], at: int, before: list[Block]) -> tuple[Block, int]:
     return Block("list_item" if is_item else "paragraph", joined), end
 
 
-def starts_block(line: str) -> Literal["heading", "other"] | None:
+def starts_block(line: str, markdown: bool) -> Literal["heading", "other"] | None:
     """Whether a line begins a block whatever stands around it, and if so, whether all of it is a heading."""
-    heading = heading_of(line)
+    heading = heading_of(line, markdown)
     if heading is not None and not heading.is_clause:
         return "heading"
     begins = heading is not None or line.startswith(_INDENT) or _ITEM.match(line) or _ROW.match(line)
     return "other" if begins else None
 
 
-def _begins(lines: list[str], at: int) -> bool:
+def _begins(lines: list[str], at: int, markdown: bool) -> bool:
     """Whether a line that follows another without a blank line begins a block of its own."""
     line = lines[at]
     return (
-        starts_block(line) is not None
-        or _verbatim_end(lines, at) > at
+        starts_block(line, markdown) is not None
+        or (markdown and _verbatim_end(lines, at) > at)
         or _table_end(lines, at) > at
         or (at + 1 < len(lines) and underlined(line, lines[at + 1]) is not None)
     )
 
 
-def _heading(lines: list[str], at: int, before: list[Block]) -> Heading | None:
-    heading = heading_of(lines[at])
+def _heading(lines: list[str], at: int, before: list[Block], markdown: bool) -> Heading | None:
+    heading = heading_of(lines[at], markdown)
     if heading is None or not heading.may_be_item:
         return heading
     after = at + 1

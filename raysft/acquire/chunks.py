@@ -57,9 +57,9 @@ class Part:
     joint: str = "\n\n"
 
 
-def chunks(text: str, least: int, most: int) -> list[Chunk]:
+def chunks(text: str, least: int, most: int, markdown: bool = False) -> list[Chunk]:
     """The chunks of a document in order; none of a text without any character but white space."""
-    packed = _joined(_packed(list(_parts(blocks(text), most)), least, most), least, most)
+    packed = _joined(_packed(list(_parts(blocks(text, markdown), most)), least, most), least, most)
     return [Chunk(parts[0].path, _body(parts), parts[0].head) for parts in packed]
 
 

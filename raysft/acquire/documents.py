@@ -1,8 +1,8 @@
 """Document files → their text: .txt and .md as they are, .pdf by pypdf.
 
 Text is UTF-8, and may be compressed (.gz, .zst). Of a PDF, the first and last line of a page are left out
-where the same line, numbers aside, is that of more than half of at least three pages: running heads and
-page numbers. Lines that end inside a sentence are put together again, since a PDF knows no paragraphs.
+where the same line, numbers aside, stands there on three pages and on a tenth of all: running heads, which
+may change by chapter, and page numbers. Lines that end inside a sentence are put together again, since a PDF knows no paragraphs.
 What has no text raises `Unreadable` with one of the reasons
 
     empty_file   there is nothing in it
@@ -28,7 +28,7 @@ from raysft.algorithms.words import CJK_CHARACTER
 
 KINDS = ("txt", "md", "pdf")
 MISSING_PYPDF = "PDF files are read by pypdf, which is not installed: pip install 'raysft[pdf]'"
-LEAST_PAGES = 3
+RUNNING_PAGES, RUNNING_SHARE = 3, 0.1
 _BOM = "\ufeff"
 _SENTENCE_END = re.compile(r"[。！？；：.!?;:][”’」』）)\"']?$")
 _DIGITS = re.compile(r"\d+")
@@ -103,10 +103,9 @@ def _page_texts(data: bytes) -> list[str]:
 def without_running_lines(pages: Sequence[Sequence[str]]) -> tuple[list[list[str]], int]:
     """Pages, each a list of its lines, without running heads and page numbers; and how many lines went."""
     full = [page for page in pages if page]
-    if len(full) < LEAST_PAGES:
-        return [list(page) for page in pages], 0
+    least = max(RUNNING_PAGES, RUNNING_SHARE * len(full))
     often = [
-        {shape for shape, n in Counter(_shape(page[at]) for page in full).items() if n > len(full) / 2}
+        {shape for shape, n in Counter(_shape(page[at]) for page in full).items() if n >= least}
         for at in (0, -1)
     ]
     kept = []
@@ -127,7 +126,7 @@ def unwrapped(lines: Sequence[str]) -> str:
     text: list[str] = []
     is_closed = True
     for line in lines:
-        begins = starts_block(line)
+        begins = starts_block(line, markdown=False)
         if is_closed or begins:
             text.append(line.strip())
         else:

@@ -89,7 +89,9 @@ def _records(document: Document | BadRow, source: DomainSource, unit: Unit) -> I
     if isinstance(document, BadRow):
         yield document
         return
-    for row, chunk in enumerate(chunks(document.text, *source.chunk_words)[: unit.stop]):
+    is_markdown = kind_of(unit.uri, KINDS) == "md"
+    cut = chunks(document.text, *source.chunk_words, is_markdown)
+    for row, chunk in enumerate(cut[: unit.stop]):
         yield Record(row, None, chunk.text, None)
 
 

@@ -6,9 +6,9 @@ A *rank* orders headings: one of a smaller rank stands above those of a larger o
     14, 15    一、 · （一）
     21, 22 …  "4 Scope", "4.2 Terms", "A.1 General": 20 and the number of parts
 
-A numbered line is a heading if it is short, does not end like a sentence and prescribes nothing (shall, 应当).
-Else it is a *clause*, a numbered paragraph: it opens a place of its own in the document, named by its number,
-and is content. An article with text beside its number is a clause in any case.
+A numbered line is a heading if it is short, does not end like a sentence and prescribes nothing (shall,
+应当). Else it is a *clause*, a numbered paragraph: it opens a place of its own in the document, named by its
+number, and is content. An article with text beside its number is a clause in any case.
 "4. Scope" and 一、总则 are headings only where no list of such marks goes on before or after them.
 """
 
@@ -62,12 +62,12 @@ class Heading:
     may_be_item: bool = False
 
 
-def heading_of(line: str) -> Heading | None:
-    """What heading or clause a line is, or None."""
+def heading_of(line: str, markdown: bool) -> Heading | None:
+    """What heading or clause a line is, or None; # counts in Markdown only."""
     text = line.strip()
     if line.startswith(("    ", "\t")) or not text:
         return None
-    found = _ATX.match(text)
+    found = _ATX.match(text) if markdown else None
     if found:
         title = (found[2] or "").strip()
         return Heading(len(found[1]), title) if title else None
