@@ -2,8 +2,8 @@
 
 Text is UTF-8, and may be compressed (.gz, .zst). Of a PDF, the first and last line of a page are left out
 where the same line, numbers aside, stands there on three pages and on a tenth of all: running heads, which
-may change by chapter, and page numbers. Lines that end inside a sentence are put together again, since a PDF knows no paragraphs.
-What has no text raises `Unreadable` with one of the reasons
+may change by chapter, and page numbers. Lines that end inside a sentence are put together again, since a
+PDF knows no paragraphs. What has no text raises `Unreadable` with one of the reasons
 
     empty_file   there is nothing in it
     bad_utf8     it is not UTF-8; also the reasons of `raysft.acquire.streams.Damaged`
