@@ -38,7 +38,8 @@ from raysft.sample import instruction_of
 from raysft.world import held_out
 from raysft.world.check import check, truth
 from raysft.world.draw import LANGUAGES, Pick, Task, draw
-from raysft.world.teacher import KNOWN, LEVELS, VERDICTS, judged, pick
+from raysft.world.taught import KNOWN, LEVELS, pick
+from raysft.world.teacher import VERDICTS, judged
 
 RECIPE = "jobs/recipes/teacher_check.yaml"
 OUT = harness.HERE / "results" / "teacher.json"

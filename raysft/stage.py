@@ -33,7 +33,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column, without_truth
 
 FAMILIES = ("augment", "curate")
-KEPT = "kept"
+MADE = "made"
+QUARANTINED = "quarantined"
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
 
 
@@ -155,8 +156,9 @@ Step = Map | Partition | Fit | Gather
 @dataclass(frozen=True)
 class Counts:
     """Where the rows of a stage went. in = passed + consumed + dropped_in + quarantined;
-    made = made_kept + made_dropped; out = passed + made_kept. `rules` counts drops by rule, and
-    `operations` the rows made by operation and by what became of them: KEPT or a rule."""
+    made = made_kept + made_dropped; out = passed + made_kept. `rules` counts drops by rule.
+    `operations` has for each operation (`op` of a row) how many rows it made under MADE, and how many of
+    its rows were taken out here under each rule."""
 
     rows_in: int = 0
     passed: int = 0
@@ -332,21 +334,23 @@ def count(before: pa.Table, after: pa.Table) -> Counts:
         made_kept=_true(pc.and_(new, alive)),
         made_dropped=_true(pc.and_(new, pc.invert(alive))),
         rules={r["values"]: r["counts"] for r in sorted(rules, key=lambda r: r["values"])},
-        operations=_operations(after.filter(new)),
+        operations=_operations(after, new, pc.invert(alive)),
     )
     counts.check()
     return counts
 
 
-def _operations(made: pa.Table) -> dict[str, dict[str, int]]:
-    """What became of made rows, by operation."""
-    fates = pc.coalesce(made["drop_rule"], pc.if_else(pc.is_valid(made["quarantine"]), "quarantined", KEPT))
-    counted = (
-        pa.table({"op": made["op"], "fate": fates}).group_by(["op", "fate"]).aggregate([([], "count_all")])
-    )
+def _operations(rows: pa.Table, is_new: pa.Array, is_out: pa.Array) -> dict[str, dict[str, int]]:
+    """By operation: how many rows were made, and which rules took out how many, made here or before."""
+    told = pa.table({"op": rows["op"], "what": pc.coalesce(rows["drop_rule"], pa.scalar(QUARANTINED))})
+    counted = [(told.filter(is_new), MADE), (told.filter(is_out), None)]
     found: dict[str, dict[str, int]] = {}
-    for row in counted.sort_by([("op", "ascending"), ("fate", "ascending")]).to_pylist():
-        found.setdefault(row["op"] or "", {})[row["fate"]] = row["count_all"]
+    for table, name in counted:
+        groups = table.group_by(["op", "what"]).aggregate([([], "count_all")])
+        for group in groups.sort_by([("op", "ascending"), ("what", "ascending")]).to_pylist():
+            if group["op"] is not None:
+                of_op, what = found.setdefault(group["op"], {}), name or group["what"]
+                of_op[what] = of_op.get(what, 0) + group["count_all"]
     return found
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from raysft import recipe as recipes
+from raysft.augment import prompts
 from raysft.cli import FAILED, OK, WRONG, main
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.plan import make_plan
@@ -425,3 +426,30 @@ def test_doctor_tells_versions_and_size(capsys: pytest.CaptureFixture[str]) -> N
     assert re.search(r"ray +2\.\d+", text)
     assert re.search(r"local Ray +\d+ logical CPUs, \d+ GPUs", text)
     assert "curate.minhash_dedup" in text
+
+
+def test_prompts_lists_all_and_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts"]) == OK
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == prompts.names()
+    assert main(["prompts", "evolve_deepen"]) == OK
+    shown = capsys.readouterr().out
+    assert prompts.source("evolve_deepen", "en").strip() in shown
+    assert prompts.source("evolve_deepen", "zh").strip() in shown
+    assert "is given: instruction, least, most" in shown
+    assert main(["prompts", "evolve_deepen.zh"]) == OK
+    assert prompts.source("evolve_deepen", "en").strip() not in capsys.readouterr().out
+    assert main(["prompts", "evolve_depen"]) == WRONG
+    assert "no prompt evolve_depen; there are: " in capsys.readouterr().err
+
+
+def test_prompts_of_a_recipe_are_those_that_it_replaces(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evolve_deepen.en.jinja").write_text("Much deeper: {{ instruction }}")
+    path = write_recipe(folder, "own_prompts", prompts=str(tmp_path))
+    assert main(["prompts", "--recipe", path]) == OK
+    (own,) = [line for line in capsys.readouterr().out.splitlines() if line.endswith("from the recipe")]
+    assert own.split()[0] == "evolve_deepen.en"
+    assert main(["prompts", "evolve_deepen.en", "--recipe", path]) == OK
+    assert "Much deeper: {{ instruction }}" in capsys.readouterr().out

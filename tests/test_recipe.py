@@ -166,6 +166,34 @@ def test_parse_operation_unknown_to_evolve_lists_the_known_ones() -> None:
     )
 
 
+def test_parse_folder_of_prompts_gives_their_texts(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / "evolve_deepen.zh.jinja").write_text("更深：{{ instruction }}", encoding="utf-8")
+    parsed = recipe.parse(tree(prompts=str(tmp_path)))
+    assert parsed.prompts == {"evolve_deepen.zh": "更深：{{ instruction }}"}
+    assert recipe.parse(tree()).prompts == {}
+
+
+def test_parse_folder_of_prompts_with_mistakes_tells_each(tmp_path: Path) -> None:
+    (tmp_path / "evolve_depen.en.jinja").write_text("{{ instruction }}")
+    (tmp_path / "evolve_deepen.en.txt").write_text("{{ instruction }}")
+    (tmp_path / "evolve_deepen.en.jinja").write_text("{{ task }}")
+    (tmp_path / "evolve_deepen.zh.jinja").write_bytes(b"\xff")
+    problems = problems_of(tree(prompts=str(tmp_path)))
+    assert [p.split(": ")[1] for p in problems] == [
+        "evolve_deepen.en.jinja",
+        "evolve_deepen.en.txt",
+        "evolve_deepen.zh.jinja",
+        "evolve_depen.en.jinja",
+    ]
+    assert "no value task for this prompt; it is given: instruction, least, most" in problems[0]
+    assert "cannot be read" in problems[2]
+    assert "did you mean 'evolve_deepen.en'?" in problems[3]
+    (problem,) = problems_of(tree(prompts=str(tmp_path / "nowhere")))
+    assert problem.startswith("prompts: got ")
+    assert "a folder of files <name>.<en|zh>.jinja" in problem
+
+
 def test_load_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     text = "run: a\nsources: [{kind: world, rows: 5, seed: 1}]\nrun: b\ntrain:\n  model: m\n  model: n\n"
     assert problems_of(text, tmp_path) == [

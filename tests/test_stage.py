@@ -81,13 +81,19 @@ def test_count_of_consumed_made_and_dropped_rows_adds_up() -> None:
         made_kept=2,
         made_dropped=1,
         rules={"empty": 1, "short": 1},
-        operations={"op": {"empty": 1, "kept": 2}},
+        operations={"op": {"empty": 1, "made": 3}},
     )
     assert got.rows_out == 4
 
 
+def test_count_of_rows_made_before_and_dropped_now_is_told_by_operation() -> None:
+    before = stage.made_rows(table("a"), [made("a"), made("a", 1)])
+    after = mark_dropped(before, "curate.test", ["short", "short", None])
+    assert count(before, after).operations == {"op": {"short": 1}}
+
+
 def test_counts_add_rule_by_rule_and_operation_by_operation() -> None:
-    one = Counts(rows_in=1, dropped_in=1, rules={"a": 1}, operations={"evolve": {"a": 1, "kept": 2}})
+    one = Counts(rows_in=1, dropped_in=1, rules={"a": 1}, operations={"evolve": {"a": 1, "made": 2}})
     other = Counts(
         rows_in=2, dropped_in=2, rules={"a": 1, "b": 1}, operations={"evolve": {"a": 1}, "x": {"b": 1}}
     )
@@ -95,7 +101,7 @@ def test_counts_add_rule_by_rule_and_operation_by_operation() -> None:
         rows_in=3,
         dropped_in=3,
         rules={"a": 2, "b": 1},
-        operations={"evolve": {"a": 2, "kept": 2}, "x": {"b": 1}},
+        operations={"evolve": {"a": 2, "made": 2}, "x": {"b": 1}},
     )
 
 

@@ -8,9 +8,10 @@ minutes) are the openai client's own.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
@@ -23,6 +24,9 @@ from raysft.engines.spec import OpenAISpec
 SEEDS = 1 << 31
 """Seeds are taken modulo this: some servers keep them in 32 bits."""
 
+ITEMS = "items"
+"""Where a list stands inside the object that is asked for in its place."""
+
 TOO_LONG = re.compile(r"context.{0,20}(length|window|size)|maximum context|prompt is too long", re.IGNORECASE)
 """How servers (OpenAI, vLLM, llama.cpp) say in a 400 that a prompt does not fit."""
 
@@ -31,8 +35,9 @@ class OpenAIEngine:
     """An `LLM` over HTTP. `repetition_penalty` is sent only where it is not 1: OpenAI's own API has none.
 
     `choices` are not constrained but checked: an output that is not one of them is left out, and a
-    completion with none left is an error. A `pattern` is not sent: the API has none. With n > 1 a server
-    reports only the sum of the tokens; it is split evenly over the outputs.
+    completion with none left is an error. A `pattern` is not sent: the API has none. It takes schemas of
+    objects only, so a schema of a list is asked for inside an object and taken out of the answer. With
+    n > 1 a server reports only the sum of the tokens; it is split evenly over the outputs.
 
     Raises:
         ValueError: the environment variable that holds the key is not set.
@@ -131,9 +136,29 @@ def chat_arguments(model: str, request: Request) -> dict[str, Any]:
     if sampling.repetition_penalty != 1.0:
         arguments["extra_body"] = {"repetition_penalty": sampling.repetition_penalty}
     if sampling.json_schema is not None:
-        schema = {"name": "answer", "schema": dict(sampling.json_schema), "strict": True}
+        schema = {"name": "answer", "schema": _as_object(sampling.json_schema), "strict": True}
         arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
     return arguments
+
+
+def _as_object(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema, or that of an object with the list that it describes under ITEMS."""
+    if schema.get("type") == "object":
+        return dict(schema)
+    inside = {"properties": {ITEMS: dict(schema)}, "required": [ITEMS], "additionalProperties": False}
+    return {"type": "object", **inside}
+
+
+def _without_object(text: str, schema: Mapping[str, Any]) -> str:
+    """The list out of the object that `_as_object` asked for; a text that is no such object as it is."""
+    if schema.get("type") == "object":
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    found = isinstance(value, dict) and set(value) == {ITEMS}
+    return json.dumps(value[ITEMS], ensure_ascii=False) if found else text
 
 
 def read_answer(answer: Any, sampling: Sampling) -> Completion:
@@ -149,6 +174,8 @@ def read_answer(answer: Any, sampling: Sampling) -> Completion:
             refused.append(f"not_a_choice: {text[:200]!r}")
         else:
             text = text.strip() if sampling.choices else text
+            if sampling.json_schema is not None:
+                text = _without_object(text, sampling.json_schema)
             outputs.append(Output(text, reason, tokens // len(answer.choices)))
     if not outputs:
         return Completion(

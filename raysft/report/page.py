@@ -24,6 +24,7 @@ from raysft.report.view import (
     count_of,
     dropped_rows,
     models,
+    operation_counts,
     rows_out,
     rule_counts,
     totals,
@@ -35,6 +36,7 @@ MESSAGES_SHOWN = 6
 EXAMPLES_PER_RULE = 3
 SAMPLES_PER_LANGUAGE = 3
 GROUPS_SHOWN = 40
+FINDING_ROWS = 100
 FIRST_LANGUAGES = ("en", "zh")
 WRONG_TURNS = (("asked", "prompt"), ("right", "expected"), ("answered", "got"))
 
@@ -48,6 +50,8 @@ def render(view: RunView) -> str:
         facts=_facts(view),
         stages=_stages(view),
         rules=_rules(view),
+        operations=_operations(view),
+        findings=_findings(view),
         lengths=_lengths(view.length_histograms),
         training=_training(view.training) if view.training else None,
         answers=_answers((view.training or {}).get("exact_match")),
@@ -148,6 +152,42 @@ def _rules(view: RunView) -> list[dict[str, Any]]:
             }
         )
     return list(stages.values())
+
+
+def _operations(view: RunView) -> list[dict[str, Any]]:
+    """What became of the rows that each operation made."""
+    return [
+        {
+            "stage": untrusted.one_line(c.stage),
+            "name": untrusted.one_line(c.operation),
+            "made": c.made,
+            "kept": c.kept,
+            "share": c.kept / c.made if c.made else None,
+            "width": 100 * c.kept / c.made if c.made else 0,
+            "rules": [(untrusted.one_line(rule), rows) for rule, rows in c.rules.items()],
+        }
+        for c in operation_counts(view)
+    ]
+
+
+def _findings(view: RunView) -> list[dict[str, Any]]:
+    """The tables that stages found, each under its title."""
+    return [
+        {
+            "stage": untrusted.one_line(manifest["stage"]),
+            "title": untrusted.one_line(table["title"]),
+            "columns": [untrusted.one_line(column, 60) for column in table["columns"]],
+            "rows": [[_cell(cell) for cell in row] for row in table["rows"][:FINDING_ROWS]],
+            "more": max(0, len(table["rows"]) - FINDING_ROWS),
+        }
+        for manifest in view.manifests
+        for table in manifest.get("findings") or ()
+    ]
+
+
+def _cell(value: Any) -> str:
+    """A cell of a finding: a number as a figure, a text at more length."""
+    return untrusted.one_line(value, 400) if isinstance(value, str) else _figure(value)
 
 
 def _example(example: DropExample) -> dict[str, Any]:

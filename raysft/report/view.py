@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raysft.stage import MADE
+
 Manifest = Mapping[str, Any]
 
 
@@ -128,6 +130,41 @@ def rule_counts(view: RunView) -> list[RuleCount]:
             so_far = before.rows if before else 0
             found[stage, rule] = RuleCount(stage, rule, so_far + rows, is_acquire(manifest))
     return sorted(found.values(), key=lambda r: (stages[r.stage], -r.rows, r.rule))
+
+
+@dataclass(frozen=True)
+class OperationCount:
+    """What became of the rows that one operation of a stage made, over all rounds: `rules` are those of the
+    same stage, by falling count."""
+
+    stage: str
+    operation: str
+    made: int
+    rules: Mapping[str, int]
+
+    @property
+    def kept(self) -> int:
+        return self.made - sum(self.rules.values())
+
+
+def operation_counts(view: RunView) -> list[OperationCount]:
+    """Every operation that made rows, in run order."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for manifest in view.manifests:
+        for operation, counts in (manifest["counts"].get("operations") or {}).items():
+            so_far = found.setdefault((manifest["stage"], operation), {})
+            for what, rows in counts.items():
+                so_far[what] = so_far.get(what, 0) + rows
+    return [
+        OperationCount(stage, operation, counts[MADE], _by_falling_count(counts))
+        for (stage, operation), counts in found.items()
+        if MADE in counts
+    ]
+
+
+def _by_falling_count(counts: Mapping[str, int]) -> dict[str, int]:
+    rules = [(rule, rows) for rule, rows in counts.items() if rule != MADE]
+    return dict(sorted(rules, key=lambda r: (-r[1], r[0])))
 
 
 def models(view: RunView) -> dict[str, tuple[str, str]]:

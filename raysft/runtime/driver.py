@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from raysft.augment.prompts import SUFFIX
 from raysft.recipe import Recipe
 from raysft.runtime import chain, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
@@ -58,6 +59,8 @@ class Run:
         """Acquire and run every pass of the plan; returns their manifests."""
         text = yaml.safe_dump(dict(self.recipe.resolved), allow_unicode=True, sort_keys=False)
         self.storage.write_bytes("recipe.yaml", text.encode())
+        for name, prompt in self.recipe.prompts.items():
+            self.storage.write_bytes(f"prompts/{name}{SUFFIX}", prompt.encode())
         for note in self.plan.notes:
             self.progress.note(note)
         self._acquire()

@@ -133,6 +133,29 @@ def test_generate_sends_what_sampling_says(server: Server, connect: Callable[...
     assert completion.prompt_tokens == 11
 
 
+LIST = {"type": "array", "items": SCHEMA, "maxItems": 2}
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ('{"items": [{"a": 1}, {"a": 2}]}', '[{"a": 1}, {"a": 2}]'),
+        ('{"items": ["\u597d"]}', '["好"]'),
+        ('[{"a": 1}]', '[{"a": 1}]'),
+        ('{"a": 1}', '{"a": 1}'),
+        ('{"items": [{"a"', '{"items": [{"a"'),
+    ],
+)
+def test_generate_with_a_schema_of_a_list_asks_for_it_inside_an_object(
+    server: Server, connect: Callable[..., OpenAIEngine], said: str, text: str
+) -> None:
+    server.script = lambda body, number: chat(said)
+    [completion] = connect().generate([ask(json_schema=LIST)])
+    sent = server.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert (sent["type"], sent["properties"], sent["required"]) == ("object", {"items": LIST}, ["items"])
+    assert [output.text for output in completion.outputs] == [text]
+
+
 def test_generate_keeps_the_callers_order_and_the_limit_in_flight(
     server: Server, connect: Callable[..., OpenAIEngine]
 ) -> None:

@@ -61,6 +61,13 @@ def manifests() -> list[dict[str, Any]]:
             },
             parents={"01-acquire.seeds-aa": "0" * 64, "01-acquire.dialogues-ab": "1" * 64},
             engines=TEACHER,
+            findings=[
+                {
+                    "title": "Self-Instruct: the first of its rounds",
+                    "columns": ["kept so far", "share kept", "why it went on"],
+                    "rows": [[2210, 0.775, "below the target of 4,000"]],
+                }
+            ],
         ),
         manifest(
             "03-augment.evolve-ad",
@@ -74,6 +81,10 @@ def manifests() -> list[dict[str, Any]]:
                 "made_kept": 2871,
                 "made_dropped": 414,
                 "rules": {"not_harder": 390, "refusal": 24},
+                "operations": {
+                    "evolve_deepen": {"made": 2000, "not_harder": 200, "refusal": 14},
+                    "evolve_breadth": {"made": 1285, "not_harder": 190, "refusal": 10},
+                },
             },
             engines=TEACHER,
         ),

@@ -58,6 +58,8 @@ def hostile_view() -> RunView:
     ]
     stages[0]["engines"] = {HOSTILE: {"model": HOSTILE, "revision": HOSTILE}}
     stages[0]["created"] = HOSTILE
+    stages[0]["counts"]["operations"] = {HOSTILE: {"made": 2, HOSTILE: 1}}
+    stages[0]["findings"] = [{"title": HOSTILE, "columns": [HOSTILE], "rows": [[HOSTILE]]}]
     turns = [{"role": HOSTILE, "content": HOSTILE}]
     row: dict[str, Any] = dict.fromkeys(("id", "lang", "task", "op", HOSTILE), HOSTILE)
     row |= {"messages": turns, "source": {"uri": HOSTILE}, "made_by": {"model": HOSTILE}}
@@ -128,6 +130,22 @@ def test_page_of_a_run_that_lost_rows_warns() -> None:
     stages = manifests()
     stages[4]["counts"]["dropped_in"] -= 7
     assert "7 rows are unaccounted for" in Parsed(render(view(manifests=stages))).text
+
+
+def test_page_tells_what_became_of_each_operations_rows() -> None:
+    text = " ".join(Parsed(render(view())).text.split())
+    assert "evolve_deepen 2,0001,78689 % not_harder 200, refusal 14" in text
+    assert "taken out by" not in Parsed(render(view(manifests=manifests()[:2]))).text
+
+
+def test_page_shows_the_tables_that_stages_found() -> None:
+    text = " ".join(Parsed(render(view())).text.split())
+    assert "Self-Instruct: the first of its rounds augment.self_instruct" in text
+    assert "2,2100.775below the target of 4,000" in text
+    many = {"title": "gaps", "columns": ["term"], "rows": [[f"term {i}"] for i in range(130)]}
+    text = Parsed(render(view(manifests=[{**manifests()[0], "findings": [many]}]))).text
+    assert ("term 99" in text, "term 100" in text) == (True, False)
+    assert "30 more rows are not shown" in text
 
 
 def test_page_shows_three_examples_a_rule_at_most() -> None:

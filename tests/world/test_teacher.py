@@ -5,15 +5,22 @@ import pytest
 
 from raysft.augment.evolve import OPERATIONS as EVOLVE_OPERATIONS
 from raysft.augment.numbered_list import items
-from raysft.augment.prompts import render
+from raysft.augment.prompts import names, render
 from raysft.world.check import check, truth
 from raysft.world.draw import is_held_out
 from raysft.world.evolution import OPERATIONS
-from raysft.world.teacher import KNOWN, LEVELS, MIX, VERDICTS, generate, judged, pick
+from raysft.world.lessons import MAKERS as LESSONS
+from raysft.world.taught import KNOWN, LEVELS, pick
+from raysft.world.teacher import MIX, VERDICTS, generate, judged
 
 ROWS = generate(0, 3000, 1)
 PROMPTED = [row for row in ROWS if row["domain"] == "prompts"]
-EVOLVED = [row for row in PROMPTED if row["task"].startswith("evolve_")]
+EVOLVED = [row for row in PROMPTED if row["task"] in {f"evolve_{operation}" for operation in OPERATIONS}]
+LESSON_PROMPTS = {
+    *("evolve_equal", "self_instruct_pairs", "instances_classification", "instances_input_first"),
+    *("instances_output_first", "dialogue_user", "backtranslate", "persona", "grounded_questions"),
+    "grounded_dialogue",
+}
 
 
 def contents(row: dict) -> tuple[str, str]:
@@ -33,19 +40,31 @@ def test_generate_same_seed_gives_the_same_rows_in_any_slices():
 
 
 def test_generate_holds_every_part_near_its_share():
-    counts = Counter(row["task"].split("_")[0] for row in PROMPTED)
-    for part, task in (("self_instruct", "self"), ("evolve", "evolve"), ("judge", "judge"), ("copy", "copy")):
-        assert counts[task] / len(ROWS) == pytest.approx(MIX[part], abs=0.015)
-    assert {(row["task"], row["lang"]) for row in PROMPTED} == {
+    counts = Counter(row["task"] for row in PROMPTED)
+    evolved = sum(counts[f"evolve_{operation}"] for operation in OPERATIONS)
+    parts = {"self_instruct": counts["self_instruct"], "evolve": evolved, "judge": counts["judge_answer"]}
+    parts |= {"copy": counts["copy"], "equal": counts["evolve_equal"], "pairs": counts["self_instruct_pairs"]}
+    for part, rows in parts.items():
+        assert rows / len(ROWS) == pytest.approx(MIX[part], abs=0.015)
+    assert sum(MIX.values()) == pytest.approx(1)
+    assert set(LESSONS) <= set(MIX)
+
+
+def test_teacher_is_taught_every_prompt_that_a_stage_asks_in_both_languages():
+    rows = generate(0, 12_000, 1)
+    taught = {(row["task"], row["lang"]) for row in rows if row["domain"] == "prompts"}
+    assert taught == {
         (task, lang)
         for task in (
             "self_instruct",
             "judge_answer",
             "copy",
+            *LESSON_PROMPTS,
             *(f"evolve_{operation}" for operation in OPERATIONS),
         )
         for lang in ("en", "zh")
     }
+    assert {task for task, _ in taught} - {"copy"} == {name.rsplit(".", 1)[0] for name in names()}
 
 
 def test_teacher_copies_end_their_prompts_as_they_are():
@@ -59,7 +78,9 @@ def test_teacher_operations_are_those_of_the_evolve_stage():
 
 
 def test_teacher_tasks_all_have_right_answers():
-    assert [contents(row) for row in ROWS if row["domain"] != "prompts" and not check(row)[0]] == []
+    assert [
+        contents(row) for row in ROWS if row["domain"] not in ("prompts", "instances") and not check(row)[0]
+    ] == []
 
 
 def judged_answer(row: dict) -> tuple[str, str]:
