@@ -20,6 +20,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pypdf
+from pypdf.errors import FileNotDecryptedError, WrongPasswordError
+
 from raysft.acquire.blocks import starts_block
 from raysft.acquire.formats import Unreadable
 from raysft.acquire.readers import kind_of
@@ -27,7 +30,6 @@ from raysft.acquire.streams import Damaged, blocks
 from raysft.algorithms.words import CJK_CHARACTER
 
 KINDS = ("txt", "md", "pdf")
-MISSING_PYPDF = "PDF files are read by pypdf, which is not installed: pip install 'raysft[pdf]'"
 RUNNING_PAGES, RUNNING_SHARE = 3, 0.1
 _BOM = "\ufeff"
 _SENTENCE_END = re.compile(r"[。！？；：.!?;:][”’」』）)\"']?$")
@@ -47,7 +49,6 @@ def read_document(uri: str) -> Document:
 
     Raises:
         Unreadable: the file has no text that can be read; says why.
-        ImportError: it is a PDF and pypdf is not installed.
         OSError: the file cannot be opened or fetched.
     """
     try:
@@ -67,14 +68,6 @@ def read_document(uri: str) -> Document:
     return Document(text)
 
 
-def require_pdf_reader() -> None:
-    """Raise ImportError, with what to install, unless PDF files can be read here."""
-    try:
-        import pypdf  # noqa: F401
-    except ImportError as error:
-        raise ImportError(MISSING_PYPDF) from error
-
-
 def _pdf(data: bytes) -> Document:
     pages = _page_texts(data)
     blank = sum(not page.strip() for page in pages)
@@ -88,10 +81,6 @@ def _pdf(data: bytes) -> Document:
 
 def _page_texts(data: bytes) -> list[str]:
     """The text of each page of a PDF."""
-    require_pdf_reader()
-    import pypdf
-    from pypdf.errors import FileNotDecryptedError, WrongPasswordError
-
     try:
         return [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages]
     except (FileNotDecryptedError, WrongPasswordError) as error:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from raysft.acquire.chunks import chunks
-from raysft.acquire.documents import KINDS, Document, read_document, require_pdf_reader
+from raysft.acquire.documents import KINDS, Document, read_document
 from raysft.acquire.files import Files, units_of
 from raysft.acquire.formats import Example, Unreadable
 from raysft.acquire.readers import BadRow, Record, bad_row, kind_of
@@ -57,22 +57,10 @@ def expand(source: DomainSource) -> list[Unit]:
     return [replace(unit, content=f"{unit.content}:chunks-{least}-{most}") for unit in units]
 
 
-def check(source: DomainSource) -> None:
-    """Look whether the files are there and can be read on this machine.
-
-    Raises:
-        FileNotFoundError, ValueError: see `units_of`.
-        ImportError: there are PDF files and pypdf is not installed.
-    """
-    if any(kind_of(unit.uri, KINDS) == "pdf" for unit in expand(source)):
-        require_pdf_reader()
-
-
 def read(source: DomainSource, unit: Unit) -> Acquired:
     """The chunks of one file, or the reason why it has none as a bad row.
 
     Raises:
-        ImportError: the file is a PDF and pypdf is not installed.
         OSError: the file cannot be opened or fetched.
     """
     document: Document | BadRow
