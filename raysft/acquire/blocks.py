@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from raysft.acquire.headings import Heading, heading_of, item_style, underlined
+from raysft.acquire.headings import Heading, heading_of, item_style, title_of, underlined
 
 Kind = Literal["heading", "clause", "paragraph", "table", "list_item", "code"]
 
@@ -44,7 +44,8 @@ def blocks(text: str, markdown: bool) -> list[Block]:
             at += 1
             continue
         block, at = _block(lines, at, found, markdown)
-        found.append(block)
+        title = title_of(block.text) if block.kind == "paragraph" and not found and not markdown else None
+        found.append(Block("heading", block.text, title.rank, title.title) if title else block)
     return found
 
 

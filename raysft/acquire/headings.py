@@ -1,6 +1,7 @@
 """Which lines of a document are headings, and how deep: Markdown's, and the numbered ones of standards.
 
 A *rank* orders headings: one of a smaller rank stands above those of a larger one that follow it.
+    0         the first line of a plain text, if it stands alone and is short
     1 to 6    Markdown's # to ######, and lines underlined with = (1) or - (2)
     10 to 13  Part, 第一编, 第一部分 · Chapter, Annex, 第三章, 附录A · Section, 第二节 · Article, 第十二条
     14, 15    一、 · （一）
@@ -91,6 +92,11 @@ def heading_of(line: str, markdown: bool) -> Heading | None:
 def item_style(line: str) -> int | None:
     """The rank that a line's mark has as a heading where it could as well be an item of a list, or None."""
     return next((rank for rank, pattern in _LISTED if pattern.match(line.strip())), None)
+
+
+def title_of(text: str) -> Heading | None:
+    """The title of a plain text, whose first paragraph this is, or None."""
+    return Heading(0, text.strip()) if "\n" not in text and _is_short(text.strip()) else None
 
 
 def underlined(line: str, below: str) -> Heading | None:

@@ -90,7 +90,7 @@ class Ran:
 
 
 def sources(folder: Path) -> list[Path | dict[str, Any]]:
-    """Seed tasks, conversations with duplicates, refusals and questions that nobody answered, and documents."""
+    """Seed tasks, conversations with duplicates, refusals and open questions, and documents."""
     tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
     known = [(t["instruction"], t["instances"][0]["output"]) for t in tasks if not t["instances"][0]["input"]]
     talks: list[tuple[str, ...]] = [*known[:6], *((a.upper() + " ", b) for a, b in known[2:8])]
