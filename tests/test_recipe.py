@@ -97,7 +97,7 @@ def test_recipe_error_text_counts_and_lists_its_mistakes(tmp_path: Path) -> None
             {"sources": [{"kind": "wrld"}]},
             "sources[0].kind: got 'wrld'; did you mean 'world'?; allowed: 'files', ",
         ),
-        ({"sources": ["a.jsonl"]}, "sources[0]: got 'a.jsonl'; allowed: a mapping of path, licence, task,"),
+        ({"sources": ["a.jsonl"]}, "sources[0]: got 'a.jsonl'; allowed: a mapping with a kind, one of 'files',"),
         ({"sources": [{"kind": "world", "rows": 5}]}, "sources[0].seed: is missing (which world)"),
         ({"sources": [{}]}, "sources[0].path: is missing (a file, a folder or a glob"),
         ({"sources": [{"path": ""}]}, "sources[0].path: got ''; allowed: a text of 1 or more characters"),

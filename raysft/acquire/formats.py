@@ -1,8 +1,8 @@
 """Raw record → conversations: the six layouts that raw material comes in, and how to tell them apart.
 
-    messages           [{role, content}, …] (OpenAI), bare or under `messages`, `conversation` or
-                       `conversations`; `tool_calls` become JSON text
-    sharegpt           `conversations`: [{from, value}, …], `system` beside it
+    messages           [{role, content}, …] (OpenAI), bare or under one of `CONVERSATION_KEYS`; `tool_calls`
+                       and `function_call` become JSON text
+    sharegpt           [{from, value}, …] under one of `CONVERSATION_KEYS`, `system` beside it
     alpaca             `instruction`, `input`, `output` (also `context`, `response`), `history`, `system`
     prompt_completion  a pair of `PAIRS`, each side a text or a list of messages, `context` and `system`
                        beside it
@@ -10,10 +10,13 @@
     text               `text` or `content`, a plain text: one assistant turn that no instruction precedes yet
                        (augment.backtranslate writes one)
 
-Everywhere: a blank system turn is left out; `tools` beside a conversation join its system turn as they
-are (JSON), for an assistant that calls tools nobody described would teach inventing them; turns are
-never merged, reordered or cut. What cannot be read raises `Unreadable` with one of the reasons
-missing_field, wrong_type, empty_conversation, unknown_role, no_user_turn, blank_content, lone_surrogate.
+Everywhere: a blank system turn is left out; `tools` (or `functions`) beside a conversation join its system
+turn as they are (JSON), for an assistant that calls tools nobody described would teach inventing them; turns
+are never merged, reordered or cut (raysft/acquire/turns.py does that, for `kind: dialogues`). A content that
+is a list of parts becomes one text: reasoning stands between `<think>` and `</think>`, as chat templates of
+reasoning models have it (Qwen3's, for one), and each tool call on a line of its own. What cannot be read
+raises `Unreadable` with one of the reasons missing_field, wrong_type, empty_conversation, unknown_role,
+no_user_turn, blank_content, lone_surrogate.
 """
 
 from __future__ import annotations
@@ -28,20 +31,18 @@ Format = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "seed_ta
 FORMATS: tuple[Format, ...] = get_args(Format)
 Turns = list[dict[str, str]]
 
-ROLE_OF = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
+ROLE_NAMES = {
+    "system": ("system", "developer", "系统"),
+    "user": ("user", "human", "prompter", "用户"),
+    "assistant": (
+        *("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "model", "ai", "助手"),
+        *("function_call", "tool_call"),
+    ),
+    "tool": ("tool", "function", "observation", "tool_response"),
 }
-CONVERSATION_KEYS = ("messages", "conversation", "conversations")
+ROLE_OF = {name: role for role, names in ROLE_NAMES.items() for name in names}
+"""Roles by the names that files have for them, in lower case."""
+CONVERSATION_KEYS = ("messages", "conversation", "conversations", "items")
 PAIRS = (
     ("prompt", "completion"),
     ("prompt", "response"),
@@ -50,6 +51,8 @@ PAIRS = (
 )
 ANSWER_KEYS = ("output", "response")
 TEXT_KEYS = ("text", "content")
+# Parts of a content by type: what becomes of their text.
+PART_FORMS = {"text": "{}", "reasoning": "<think>\n{}\n</think>\n", "tool_call": "{}"}
 INPUT_KEYS = ("input", "context")
 # How Self-Instruct's and Alpaca's files write "no input".
 NO_INPUT = ("<noinput>", "noinput")
@@ -86,7 +89,7 @@ def detect(values: Iterable[Any]) -> Format | None:
     """
     seen: dict[str, None] = {}
     for value in values:
-        found = _format_of(value)
+        found = format_of(value)
         if found is not None:
             return found
         if isinstance(value, Mapping):
@@ -107,7 +110,8 @@ EXPECTED: dict[Format, str] = {
 }
 
 
-def _format_of(value: Any) -> Format | None:
+def format_of(value: Any) -> Format | None:
+    """The format of one row, or None."""
     if isinstance(value, list):
         return "messages" if value and all(isinstance(m, Mapping) and "role" in m for m in value) else None
     if not isinstance(value, Mapping):
@@ -143,8 +147,23 @@ def convert(value: Any, format: Format) -> list[Example]:
         raise Unreadable(f"wrong_type: the row is {_named(value)}, not an object")
     examples = CONVERTERS[format](value)
     for example in examples:
-        _check(example.messages, needs_user=format != "text")
+        check_turns(example.messages, needs_user=format != "text")
     return examples
+
+
+def conversation_of(value: Any, format: Format, system: str | None = None) -> Turns:
+    """The turns of a row of the formats messages and sharegpt as they stand there, blank ones too; `system`
+    is put first where the row has no system text of its own.
+
+    Raises:
+        Unreadable: the row cannot be read.
+    """
+    row = {"messages": value} if isinstance(value, list) else value
+    if not isinstance(row, Mapping):
+        raise Unreadable(f"wrong_type: the row is {_named(row)}, not an object")
+    turns, where = _conversation(row)
+    keys = ("from", "value") if format == "sharegpt" else ("role", "content")
+    return with_system(row, read_turns(turns, where, *keys), system)
 
 
 def labels(value: Any) -> dict[str, str]:
@@ -168,11 +187,11 @@ def _language_code(text: str) -> str | None:
 
 
 def _messages(row: Mapping[str, Any]) -> list[Example]:
-    return [Example(_with_system(row, _turns(*_conversation(row), "role", "content")))]
+    return [Example(conversation_of(row, "messages"))]
 
 
 def _sharegpt(row: Mapping[str, Any]) -> list[Example]:
-    return [Example(_with_system(row, _turns(*_conversation(row), "from", "value")))]
+    return [Example(conversation_of(row, "sharegpt"))]
 
 
 def _alpaca(row: Mapping[str, Any]) -> list[Example]:
@@ -181,14 +200,12 @@ def _alpaca(row: Mapping[str, Any]) -> list[Example]:
     answer = next((key for key in ANSWER_KEYS if key in row), None)
     if answer is None:
         raise Unreadable(f"missing_field: {' or '.join(ANSWER_KEYS)}")
-    given = next((key for key in INPUT_KEYS if row.get(key) is not None), None)
     turns = _history(row.get("history"))
-    user = _asked(_text(row["instruction"], "instruction"), _text(row[given], given) if given else "")
     turns += [
-        {"role": "user", "content": user},
+        {"role": "user", "content": asked_of(row, "instruction")},
         {"role": "assistant", "content": _text(row[answer], answer)},
     ]
-    return [Example(_with_system(row, turns))]
+    return [Example(with_system(row, turns))]
 
 
 def _history(value: Any) -> Turns:
@@ -214,12 +231,12 @@ def _prompt_completion(row: Mapping[str, Any]) -> list[Example]:
     if isinstance(row[pair[0]], str) and row.get("context") is not None:
         turns = [{"role": "user", "content": _asked(turns[0]["content"], _text(row["context"], "context"))}]
     turns += _side(row[pair[1]], pair[1], "assistant")
-    return [Example(_with_system(row, turns))]
+    return [Example(with_system(row, turns))]
 
 
 def _side(value: Any, name: str, role: str) -> Turns:
     if isinstance(value, list):
-        return _turns(value, name, "role", "content")
+        return read_turns(value, name)
     return [{"role": role, "content": _text(value, name)}]
 
 
@@ -265,6 +282,12 @@ CONVERTERS: dict[Format, Callable[[Mapping[str, Any]], list[Example]]] = {
 }
 
 
+def asked_of(row: Mapping[str, Any], key: str) -> str:
+    """The text under `key` and what the row gives as its input, as one user turn."""
+    given = next((name for name in INPUT_KEYS if row.get(name) is not None), None)
+    return _asked(_text(row[key], key), _text(row[given], given) if given else "")
+
+
 def _asked(instruction: str, given: str) -> str:
     """An instruction and its input as one user turn."""
     if not given.strip() or given.strip().lower() in NO_INPUT:
@@ -273,9 +296,11 @@ def _asked(instruction: str, given: str) -> str:
 
 
 def _conversation(row: Mapping[str, Any]) -> tuple[list[Any], str]:
-    key = next((k for k in CONVERSATION_KEYS if k in row), None)
-    if key is None:
+    named = [key for key in CONVERSATION_KEYS if key in row]
+    if not named:
         raise Unreadable(f"missing_field: {' or '.join(CONVERSATION_KEYS)}")
+    # A table that was joined from several sources may have a null under the names of the others.
+    key = next((key for key in named if row[key] is not None), named[0])
     turns = _unpacked(row[key])
     if not isinstance(turns, list):
         raise Unreadable(f"wrong_type: {key} is {_named(turns)}, not a list")
@@ -284,7 +309,12 @@ def _conversation(row: Mapping[str, Any]) -> tuple[list[Any], str]:
     return turns, key
 
 
-def _turns(turns: Sequence[Any], where: str, role_key: str, text_key: str) -> Turns:
+def read_turns(turns: Sequence[Any], where: str, role_key: str = "role", text_key: str = "content") -> Turns:
+    """Turns with our roles and one text each; `where` is what errors call the list.
+
+    Raises:
+        Unreadable: a turn cannot be read.
+    """
     converted: Turns = []
     for i, turn in enumerate(turns):
         place = f"{where}[{i}]"
@@ -292,11 +322,8 @@ def _turns(turns: Sequence[Any], where: str, role_key: str, text_key: str) -> Tu
             raise Unreadable(f"wrong_type: {place} is {_named(turn)}, not an object")
         if role_key not in turn:
             raise Unreadable(f"missing_field: {place}.{role_key}")
-        name = turn[role_key]
-        role = ROLE_OF.get(name) if isinstance(name, str) else None
-        if role is None:
-            raise Unreadable(f"unknown_role: {place}.{role_key} is {name!r}; known: {', '.join(ROLE_OF)}")
-        calls = _unpacked(turn.get("tool_calls"))
+        role = _role(turn[role_key], f"{place}.{role_key}")
+        calls = _unpacked(turn.get("tool_calls")) or _unpacked(turn.get("function_call"))
         if text_key not in turn and not calls:
             raise Unreadable(f"missing_field: {place}.{text_key}")
         content = _content(turn.get(text_key), f"{place}.{text_key}", has_calls=bool(calls))
@@ -306,30 +333,45 @@ def _turns(turns: Sequence[Any], where: str, role_key: str, text_key: str) -> Tu
     return converted
 
 
+def _role(name: Any, where: str) -> str:
+    role = ROLE_OF.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise Unreadable(f"unknown_role: {where} is {name!r}; known: {', '.join(ROLE_OF)}")
+    return role
+
+
 def _content(value: Any, where: str, has_calls: bool) -> str:
-    """The text of a turn: a string, or a list of text parts, or nothing beside tool calls."""
+    """The text of a turn: a string, or a list of parts, or nothing beside tool calls."""
     if value is None and has_calls:
         return ""
     if not isinstance(value, list):
         return _text(value, where)
-    texts = []
+    blocks: list[tuple[str, str]] = []
     for i, part in enumerate(value):
-        if not isinstance(part, Mapping) or part.get("type") != "text":
-            kind = part.get("type") if isinstance(part, Mapping) else part
-            raise Unreadable(f"wrong_type: {where}[{i}] is {kind!r}, not a part of type 'text'")
+        kind = part.get("type") if isinstance(part, Mapping) else part
+        if not isinstance(part, Mapping) or not isinstance(kind, str) or kind not in PART_FORMS:
+            allowed = ", ".join(repr(name) for name in PART_FORMS)
+            raise Unreadable(f"wrong_type: {where}[{i}] is {kind!r}, not a part of type {allowed}")
         key = "text" if "text" in part else "value"
-        texts.append(_text(part.get(key), f"{where}[{i}].{key}"))
-    return "".join(texts)
+        text = PART_FORMS[kind].format(_text(part.get(key), f"{where}[{i}].{key}"))
+        if kind == "text" and blocks and blocks[-1][0] == "text":
+            text = blocks.pop()[1] + text
+        blocks.append((kind, text))
+    return "\n".join(text for _, text in blocks)
 
 
-def _with_system(row: Mapping[str, Any], turns: Turns) -> Turns:
-    """The turns with the row's own `system` and `tools` in the first, system, turn."""
+def with_system(row: Mapping[str, Any], turns: Turns, default: str | None = None) -> Turns:
+    """The turns with the row's `system`, or else the default, and its tools in the first, system, turn."""
     parts = []
-    if turns and turns[0]["role"] == "system":
+    is_first = bool(turns) and turns[0]["role"] == "system"
+    if is_first:
         parts, turns = [turns[0]["content"]], turns[1:]
     elif row.get("system") is not None:
         parts = [_text(row["system"], "system")]
-    tools = _unpacked(row.get("tools"))
+    said = [*parts, *(turn["content"] for turn in turns if turn["role"] == "system")]
+    if default is not None and not any(text.strip() for text in said):
+        parts = [default]
+    tools = _unpacked(row.get("tools")) or _unpacked(row.get("functions"))
     if tools:
         parts.append(tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False))
     system = "\n\n".join(part for part in parts if part.strip())
@@ -367,7 +409,7 @@ def _named(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _check(messages: Turns, needs_user: bool) -> None:
+def check_turns(messages: Turns, needs_user: bool = True) -> None:
     """Raise `Unreadable` for a conversation that no sample can be made of."""
     for i, message in enumerate(messages):
         if not message["content"].strip():

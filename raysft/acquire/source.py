@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from raysft.acquire import domain, instructions, world
+from raysft.acquire import dialogues, domain, instructions, world
+from raysft.acquire.dialogues import DialoguesSource
 from raysft.acquire.domain import DomainSource
 from raysft.acquire.instructions import FileSource
 from raysft.acquire.unit import Acquired, Unit
@@ -20,8 +21,9 @@ from raysft.acquire.world import WorldSource
 
 KINDS: dict[str, ModuleType] = {
     "files": instructions,
-    "world": world,
+    "dialogues": dialogues,
     "domain": domain,
+    "world": world,
 }
 
 
@@ -32,8 +34,9 @@ def _kind_tag(value: Any) -> Any:
 
 Source = Annotated[
     Annotated[FileSource, Tag("files")]
-    | Annotated[WorldSource, Tag("world")]
-    | Annotated[DomainSource, Tag("domain")],
+    | Annotated[DialoguesSource, Tag("dialogues")]
+    | Annotated[DomainSource, Tag("domain")]
+    | Annotated[WorldSource, Tag("world")],
     Discriminator(
         _kind_tag,
         custom_error_type="unknown_source_kind",

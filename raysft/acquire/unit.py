@@ -42,8 +42,9 @@ class Unit:
 @dataclass(frozen=True)
 class Acquired:
     """What a unit gave: samples, rows that could not be read, and the format they were read in
-    ("unknown" where no row could be). `rows` counts the rows of the source: read and bad. `told` counts
-    what else became of rows, such as the repairs of conversations, by name."""
+    ("unknown" where no row could be). `rows` counts the rows of the source: read and bad, and once those of
+    which a part was read and a part is bad. `told` counts what else became of rows, such as the repairs of
+    conversations, by name."""
 
     table: pa.Table
     bad: list[BadRow]
@@ -52,8 +53,9 @@ class Acquired:
 
     @property
     def rows(self) -> int:
-        offsets = pc.struct_field(self.table["source"].combine_chunks(), "row")
-        return int(pc.count_distinct(offsets).as_py()) + len(self.bad)
+        offsets = set(pc.struct_field(self.table["source"].combine_chunks(), "row").to_pylist())
+        offsets |= {bad.row for bad in self.bad if bad.row is not None}
+        return len(offsets) + sum(bad.row is None for bad in self.bad)
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,24 @@ def collect(
     rows: Iterable[Record | BadRow],
     unit: Unit,
     said: Labels,
-    convert: Callable[[Record], Sequence[Example]],
+    convert: Callable[[Record], Sequence[Example | Unreadable]],
 ) -> tuple[pa.Table, list[BadRow]]:
-    """The samples that `convert` makes of each row, and the bad rows: those that could not be read, and
-    those of which `convert` says, by raising `Unreadable`, that nothing can be made of them."""
+    """The samples that `convert` makes of each row, and the bad rows: those that could not be read, those of
+    which `convert` says, by raising `Unreadable`, that nothing can be made of them, and one for each
+    `Unreadable` that stands among a row's samples for what of it could not be used."""
     tables, made, bad = [], [], []
     for row in rows:
         if isinstance(row, BadRow):
             bad.append(row)
             continue
         try:
-            made.extend(_samples_of(row, convert(row), unit, said))
+            found = convert(row)
         except Unreadable as error:
+            found = [error]
+        made.extend(_samples_of(row, [one for one in found if isinstance(one, Example)], unit, said))
+        for problem in (one for one in found if isinstance(one, Unreadable)):
             raw = json.dumps(row.value, ensure_ascii=False, default=str) if row.raw is None else row.raw
-            bad.append(bad_row(unit.uri, row.row, row.line, str(error), raw))
+            bad.append(bad_row(unit.uri, row.row, row.line, str(problem), raw))
         if len(made) >= ROWS_PER_TABLE:
             tables.append(samples(made))
             made = []

@@ -1,29 +1,36 @@
-"""Evol-Instruct: rewrite instructions to be harder or rarer, and eliminate what failed.
+"""Evol-Instruct: rewrite instructions to be harder or rarer, answer them, and eliminate what failed.
 
-Source: Xu et al. 2023, "WizardLM: Empowering Large Language Models to Follow Complex Instructions".
+Source: Xu et al. 2023, "WizardLM: Empowering Large Language Models to Follow Complex Instructions"
+(arXiv 2304.12244), section 3.2. docs/evol_instruct.md has each of its rules, with what is other here.
 
 Columns in: id, messages, task, domain, lang. Rows out: every row of the input, and for each chosen one
-and each of `depth` steps a user-only row with op "evolve_<operation>", round = the step, k = 0, and as
-parent the text it was made from: the row itself, or the last step that was not eliminated. So a failed
-rewriting goes back, as it was, into the next step. Each step's operation is drawn by the row's id: five
-deepen the instruction, `breadth` writes another one of the same domain.
+and each of `depth` steps a row with op "evolve_<operation>", round = the step, k = 0, and as parent the
+text it was made from: the row itself, or the last step that was not eliminated. So a failed rewriting
+goes back, as it was, into the next step. Each step's operation is drawn by the row's id: five deepen the
+instruction, `breadth` writes another one of the same domain. With `answers` a row holds the instruction
+and its answer, else the instruction alone, for `augment.respond`.
 
-Rules of made_dropped rows. The paper judges the first by a model and the second on the answer; here all
-look at the rewritten instruction.
-    generation_failed   the engine could not answer this request; the detail says why
-    truncated           cut off at `max_tokens` tokens
-    empty               white space
-    copied              ROUGE-L with its parent is `copied_threshold` or more: nothing was gained
-    refusal             apologises (sorry, 抱歉, 对不起) in fewer than `refusal_words` words
-    punctuation_only    holds nothing but punctuation and stop words
-    prompt_leaked       repeats words of the prompt, such as "given task" or 给定任务
-Words that the parent holds already are no sign of a refusal or a leak.
+A step is up to three calls of the engine, each for the rows that still live: rewrite, judge, answer. The
+judge answers yes or no at temperature 0; what cannot be read is asked again at temperature 1.
+
+Rules of made_dropped rows, in order (raysft/augment/elimination.py); details name the text that broke one
+    generation_failed   the engine could not answer the request for the instruction, or for the answer
+    truncated           instruction or answer was cut off at `max_tokens` tokens
+    empty               instruction or answer is white space
+    copied              ROUGE-L with its parent is `copied_threshold` or more, and little was added
+    refusal             says sorry in fewer than `refusal_words` words; for the answer see `refusal`
+    punctuation_only    instruction or answer holds nothing but punctuation and stop words
+    prompt_leaked       the instruction repeats words of the prompt, such as "given task" or 给定任务
+    lost_nontext        code, a table or a formula of the parent is gone; breadth is free to
+    no_gain             the judge says that instruction and parent ask for the same
+    unjudged            the judge said neither yes nor no in all its tries, or could not be asked
+A row dropped for its answer keeps instruction and answer; `raw` is the text that the row was dropped for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Annotated, Any, Literal
@@ -31,15 +38,20 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from raysft.algorithms.rouge import rouge_l
-from raysft.algorithms.words import contains_word, is_punctuation_only, is_stop_words_only, word_count
-from raysft.augment.generation import failure, made_language, made_row, row_language, sampling_seed
+from raysft.augment.elimination import (
+    Broken,
+    Reading,
+    broken_by_answer,
+    broken_by_instruction,
+)
+from raysft.augment.generation import Answer, ask, made_language, made_row, row_language, sampling_seed
 from raysft.augment.prompts import language_for, prompt_hash, render
-from raysft.engines.protocol import Completion, Output, Request, Sampling
+from raysft.augment.verdict import CHOICES, VERDICT_TOKENS, read_verdict
+from raysft.engines.protocol import Request, Sampling
 from raysft.sample import instruction_of, uniform
 from raysft.stage import Context, Map, StageConfig, made_rows
 
-VERSION = 1
+VERSION = 2
 WRITES = "rows"
 Operation = Literal["constraints", "deepen", "concretise", "reasoning", "complicate_input", "breadth"]
 OPERATIONS: tuple[Operation, ...] = (
@@ -50,21 +62,18 @@ OPERATIONS: tuple[Operation, ...] = (
     "complicate_input",
     "breadth",
 )
-PROMPTS = tuple(f"evolve_{operation}" for operation in OPERATIONS)
+EQUAL = "evolve_equal"
+PROMPTS = (*(f"evolve_{operation}" for operation in OPERATIONS), EQUAL)
 ADDED_WORDS = (10, 20)
 
-# "given prompt" and "rewritten prompt" are the paper's; the others are what our own prompts and other
-# wordings of them would leave behind.
-LEAKED = (
-    *("given prompt", "rewritten prompt", "created prompt", "given task", "rewritten task", "new task alone"),
-    *("给定任务", "给定提示", "给定的任务", "改写后的任务", "改写后的提示", "新任务本身"),
+_LABEL = re.compile(
+    r"^[\s*#]*(?:(?:new|rewritten) task|新任务|改写后的任务)[\s*#]*[:：][\s*#]*", re.IGNORECASE
 )
-APOLOGIES = ("sorry", "抱歉", "对不起")
-_LABEL = re.compile(r"^[\s*#]*(?:(?:new|rewritten) task|新任务)[\s*#]*[:：][\s*#]*", re.IGNORECASE)
+_REWRITE, _JUDGE, _ANSWER = range(3)  # what a step asks for; each has seeds of its own
 
 
 class Config(StageConfig):
-    engine: str = Field(description="name of the LLM that rewrites, under the recipe's engines")
+    engine: str = Field(description="name of the LLM that rewrites, judges and answers, under engines")
     depth: int = Field(1, ge=1, le=12, description="rewriting steps, each on the last; the paper takes 4")
     share: float = Field(1.0, ge=0, le=1, description="share of the rows to evolve, drawn by id")
     operations: dict[Operation, Annotated[float, Field(ge=0)]] = Field(
@@ -74,16 +83,35 @@ class Config(StageConfig):
     added_words: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
         ADDED_WORDS, description="least and most words that a prompt asks to add; 10 and 20, the paper"
     )
+    judge: bool = Field(
+        True, description="drop what the engine finds to ask for the same as its parent, as the paper does"
+    )
+    judge_retries: int = Field(
+        2, ge=0, description="further tries, at temperature 1, where a verdict cannot be read; our choice"
+    )
+    answers: bool = Field(
+        True, description="answer each instruction and eliminate by the answer too, as the paper does"
+    )
+    refusal: Reading = Field(
+        "and",
+        description="an answer refuses if it says sorry and is short (the paper), or if either is so",
+    )
+    refusal_words: int = Field(80, ge=0, description="words below which a text is short; 80, the paper")
     copied_threshold: float = Field(
-        0.95, gt=0, le=1, description="ROUGE-L with the parent from which a rewriting is a copy; our choice"
+        0.95,
+        gt=0,
+        le=1,
+        description="ROUGE-L with the parent from which a rewriting with less than the least of "
+        "`added_words` in new tokens is a copy; our choice",
     )
-    refusal_words: int = Field(
-        80, ge=0, description="apologies shorter than this are refusals; 80, the paper"
+    temperature: float = Field(
+        1.0, ge=0, description="sampling temperature of instructions and answers; 1, the paper"
     )
-    temperature: float = Field(1.0, ge=0, description="sampling temperature; 1, the paper")
-    top_p: float = Field(0.9, gt=0, le=1, description="nucleus sampling; 0.9, the paper")
+    top_p: float = Field(0.9, gt=0, le=1, description="nucleus sampling; 0.9, the paper (its code has 0.95)")
     repetition_penalty: float = Field(1.0, gt=0, description="1 is none")
-    max_tokens: int = Field(2048, ge=1, description="tokens of a rewriting at most; 2048, the paper")
+    max_tokens: int = Field(
+        2048, ge=1, description="tokens of an instruction, or an answer, at most; 2048, the paper"
+    )
 
     @field_validator("operations")
     @classmethod
@@ -103,6 +131,20 @@ class Chain:
     lang: str
     task: str | None
     domain: str | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one step made of a chain so far. `text` and `answer` are None where none was generated; `raw` is
+    the engine's text that the attempt was dropped for."""
+
+    chain: Chain
+    operation: Operation
+    seed: int
+    text: str | None
+    answer: str | None = None
+    dropped: Broken | None = None
+    raw: str | None = None
 
 
 def evolve(table: pa.Table, config: Config, context: Context) -> pa.Table:
@@ -134,92 +176,148 @@ def operation_for(row_id: str, step: int, config: Config, context: Context) -> O
     return next(o for o, bound in zip(OPERATIONS, bounds, strict=True) if drawn < bound)
 
 
-def broken_rule(text: str, parent: str, config: Config) -> tuple[str, str] | None:
-    """(rule, detail) of the first elimination rule that a rewritten text breaks, or None."""
-    if not text:
-        return "empty", "white space"
-    score = rouge_l(text, parent)
-    if score >= config.copied_threshold or text == parent.strip():
-        return "copied", f"ROUGE-L {score:.3f}"
-    apology = _new_word(APOLOGIES, text, parent)
-    if apology and word_count(text) < config.refusal_words:
-        return "refusal", apology
-    if is_punctuation_only(text) or is_stop_words_only(text):
-        return "punctuation_only", text
-    leaked = _new_word(LEAKED, text, parent)
-    return ("prompt_leaked", leaked) if leaked else None
-
-
 def _evolve_once(
     chains: Sequence[Chain], step: int, config: Config, context: Context
 ) -> list[dict[str, Any]]:
-    """One made row a chain, in order, from one call of the engine."""
-    operations = [operation_for(chain.row_id, step, config, context) for chain in chains]
-    requests = [
-        _request(chain, operation, step, config, context)
-        for chain, operation in zip(chains, operations, strict=True)
-    ]
-    completions = context.engine.generate(requests)
-    return [
-        _evolved(chain, operation, step, request.sampling.seed, completion, config, context)
-        for chain, operation, request, completion in zip(
-            chains, operations, requests, completions, strict=True
-        )
-    ]
+    """One made row a chain, in order."""
+    attempts = _rewritten(chains, step, config, context)
+    if config.judge:
+        attempts = _for_the_living(_judged, attempts, step, config, context)
+    if config.answers:
+        attempts = _for_the_living(_answered, attempts, step, config, context)
+    return [_row(attempt, step, context) for attempt in attempts]
 
 
-def _request(chain: Chain, operation: Operation, step: int, config: Config, context: Context) -> Request:
-    least, most = config.added_words
-    prompt = render(
-        f"evolve_{operation}",
-        language_for(chain.lang),
-        context.prompts,
-        instruction=chain.text,
-        least=least,
-        most=most,
-    )
-    sampling = Sampling(
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        repetition_penalty=config.repetition_penalty,
-        seed=sampling_seed(context, chain.row_id, step),
-    )
-    return Request(({"role": "user", "content": prompt},), sampling)
-
-
-def _evolved(
-    chain: Chain,
-    operation: Operation,
+def _for_the_living(
+    ask_about: Callable[[list[Attempt], int, Config, Context], list[Attempt]],
+    attempts: list[Attempt],
     step: int,
-    seed: int,
-    completion: Completion,
     config: Config,
     context: Context,
-) -> dict[str, Any]:
-    failed = failure(completion)
-    output = Output("", "stop", 0) if failed is not None else completion.outputs[0]
-    text = _LABEL.sub("", output.text.strip())
-    if failed is not None:
-        dropped: tuple[str, str] | None = ("generation_failed", failed)
-    elif output.finish_reason == "length":
-        dropped = ("truncated", f"{output.tokens} tokens")
+) -> list[Attempt]:
+    """The attempts, in order, with those that are not dropped taken one stage further."""
+    living = [attempt for attempt in attempts if attempt.dropped is None]
+    after = iter(ask_about(living, step, config, context))
+    return [next(after) if attempt.dropped is None else attempt for attempt in attempts]
+
+
+def _rewritten(chains: Sequence[Chain], step: int, config: Config, context: Context) -> list[Attempt]:
+    """The rewritten instructions, with what the rules say that need no model."""
+    operations = [operation_for(chain.row_id, step, config, context) for chain in chains]
+    least, most = config.added_words
+    requests = [
+        _request(
+            render(
+                f"evolve_{operation}",
+                language_for(chain.lang),
+                context.prompts,
+                instruction=chain.text,
+                least=least,
+                most=most,
+            ),
+            _sampling(config, _seed(chain, step, _REWRITE, context)),
+        )
+        for chain, operation in zip(chains, operations, strict=True)
+    ]
+    asked = ask(context.engine, requests, lambda output: _without_label(output.text))
+    return [
+        _attempt(chain, operation, answer, config)
+        for chain, operation, answer in zip(chains, operations, asked, strict=True)
+    ]
+
+
+def _attempt(chain: Chain, operation: Operation, asked: Answer[str], config: Config) -> Attempt:
+    text: str | None = asked.value or ""
+    if asked.dropped is not None:
+        rule, detail = asked.dropped
+        text = None if rule == "generation_failed" else _without_label(asked.raw)
+        broken: Broken | None = (rule, f"instruction: {detail}")
     else:
-        dropped = broken_rule(text, chain.text, config)
+        broken = broken_by_instruction(
+            asked.value or "",
+            chain.text,
+            copied_threshold=config.copied_threshold,
+            refusal_words=config.refusal_words,
+            added_words=config.added_words,
+            keeps_nontext=operation != "breadth",
+        )
+    return Attempt(chain, operation, asked.seed, text, dropped=broken, raw=asked.raw)
+
+
+def _judged(attempts: list[Attempt], step: int, config: Config, context: Context) -> list[Attempt]:
+    """The attempts, dropped where the judge finds nothing new in them or gives no verdict."""
+    verdicts = ask(
+        context.engine,
+        [_comparison(attempt, step, context) for attempt in attempts],
+        read_verdict,
+        retries=config.judge_retries,
+        retry_temperature=1.0,
+        keeps_truncated=True,
+    )
+    return [_with_verdict(attempt, verdict) for attempt, verdict in zip(attempts, verdicts, strict=True)]
+
+
+def _comparison(attempt: Attempt, step: int, context: Context) -> Request:
+    chain, lang = attempt.chain, language_for(attempt.chain.lang)
+    prompt = render(EQUAL, lang, context.prompts, parent=chain.text, instruction=attempt.text)
+    sampling = Sampling(
+        max_tokens=VERDICT_TOKENS,
+        temperature=0.0,
+        top_p=1.0,
+        seed=_seed(chain, step, _JUDGE, context),
+        choices=CHOICES[lang],
+    )
+    return _request(prompt, sampling)
+
+
+def _with_verdict(attempt: Attempt, verdict: Answer[bool]) -> Attempt:
+    if verdict.dropped is not None:
+        rule, detail = verdict.dropped
+        return replace(attempt, dropped=("unjudged", f"judge: {rule}: {detail}"), raw=verdict.raw)
+    if verdict.value:
+        return replace(attempt, dropped=("no_gain", f"judge: {verdict.raw.strip()}"), raw=verdict.raw)
+    return attempt
+
+
+def _answered(attempts: list[Attempt], step: int, config: Config, context: Context) -> list[Attempt]:
+    """The attempts with their answers, dropped where an answer breaks a rule."""
+    requests = [
+        _request(attempt.text or "", _sampling(config, _seed(attempt.chain, step, _ANSWER, context)))
+        for attempt in attempts
+    ]
+    asked = ask(context.engine, requests, lambda output: output.text.strip())
+    return [_with_answer(attempt, answer, config) for attempt, answer in zip(attempts, asked, strict=True)]
+
+
+def _with_answer(attempt: Attempt, asked: Answer[str], config: Config) -> Attempt:
+    if asked.dropped is not None:
+        rule, detail = asked.dropped
+        text = None if rule == "generation_failed" else asked.raw.strip()
+        return replace(attempt, answer=text, dropped=(rule, f"answer: {detail}"), raw=asked.raw)
+    answer = asked.value or ""
+    broken = broken_by_answer(
+        answer, attempt.text or "", refusal=config.refusal, refusal_words=config.refusal_words
+    )
+    return replace(attempt, answer=answer, dropped=broken, raw=asked.raw)
+
+
+def _row(attempt: Attempt, step: int, context: Context) -> dict[str, Any]:
+    chain, text, prompt = attempt.chain, attempt.text, f"evolve_{attempt.operation}"
+    turns = (("user", text), ("assistant", attempt.answer))
     return made_row(
         context,
         [chain.parent],
-        f"evolve_{operation}",
+        prompt,
         0,
-        seed=seed,
+        seed=attempt.seed,
         round=step,
-        prompt=prompt_hash(f"evolve_{operation}", language_for(chain.lang), context.prompts),
-        messages=None if failed is not None else [{"role": "user", "content": text}],
-        dropped=dropped,
-        raw=output.text if dropped and failed is None else None,
+        prompt=prompt_hash(prompt, language_for(chain.lang), context.prompts),
+        messages=[{"role": role, "content": said} for role, said in turns if said is not None] or None,
+        dropped=attempt.dropped,
+        raw=(attempt.raw or None) if attempt.dropped else None,
         lang=made_language(text, chain.lang) if text else chain.lang,
         domain=chain.domain,
-        task=None if operation == "breadth" else chain.task,
+        task=None if attempt.operation == "breadth" else chain.task,
     )
 
 
@@ -235,9 +333,26 @@ def _moved_on(chain: Chain, made: dict[str, Any]) -> Chain:
     )
 
 
-def _new_word(words: Sequence[str], text: str, parent: str) -> str | None:
-    """The first of the words that the text holds and its parent does not."""
-    return next((w for w in words if contains_word(text, w) and not contains_word(parent, w)), None)
+def _request(prompt: str, sampling: Sampling) -> Request:
+    return Request(({"role": "user", "content": prompt},), sampling)
+
+
+def _sampling(config: Config, seed: int) -> Sampling:
+    return Sampling(
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        repetition_penalty=config.repetition_penalty,
+        seed=seed,
+    )
+
+
+def _seed(chain: Chain, step: int, purpose: int, context: Context) -> int:
+    return sampling_seed(context, chain.row_id, 3 * step + purpose)
+
+
+def _without_label(text: str) -> str:
+    return _LABEL.sub("", text.strip()).strip()
 
 
 STEPS = (Map(evolve, engine="engine", protocol="llm"),)

@@ -40,12 +40,13 @@ def ask(
     read: Callable[[Output], T],
     *,
     retries: int = 0,
+    retry_temperature: float | None = None,
     keeps_truncated: bool = False,
 ) -> list[Answer[T]]:
     """One answer a request, in order; `read` gets the first output and raises `Unparsable` for a text that
-    it cannot read. Such a request is asked again up to `retries` times, each time with another seed; one
-    without chance (temperature 0) is not. A text cut off at `max_tokens` is thrown away unread, unless
-    `keeps_truncated` hands it to `read` too.
+    it cannot read. Such a request is asked again up to `retries` times, each time with another seed and at
+    `retry_temperature`, if given, in place of its own; without chance (temperature 0) it is not. A text cut
+    off at `max_tokens` is thrown away unread, unless `keeps_truncated` hands it to `read` too.
     """
     answers: list[Answer[T]] = [Answer(request.sampling.seed) for request in requests]
     pending = {index: request for index, request in enumerate(requests)}
@@ -56,11 +57,13 @@ def ask(
         for (index, request), completion in zip(list(pending.items()), completions, strict=True):
             answers[index] = _answer(request, completion, read, keeps_truncated)
             dropped = answers[index].dropped
-            if dropped is None or dropped[0] != "unparsable" or request.sampling.temperature == 0:
+            temperature = request.sampling.temperature if retry_temperature is None else retry_temperature
+            if dropped is None or dropped[0] != "unparsable" or temperature == 0:
                 del pending[index]
             else:
                 seed = digest64("retry", requests[index].sampling.seed, attempt + 1) % SEEDS
-                pending[index] = replace(request, sampling=replace(request.sampling, seed=seed))
+                sampling = replace(request.sampling, seed=seed, temperature=temperature)
+                pending[index] = replace(request, sampling=sampling)
     return answers
 
 

@@ -10,7 +10,8 @@ Rows out, with the chunk as parent and its domain: op "grounded_question" ([user
 
 Rules of made_dropped rows; k = 0 stands for a whole response
     generation_failed    the engine could not answer this request; the detail says why
-    unparsable           there is no question and no answer in the response, at the last try either
+    unparsable           no question or answer can be read, at the last try either, or not what follows the
+                         pairs, which are rows of their own
     truncated            it was cut off at `max_tokens` tokens; the pairs before the cut are rows of their own
     too_many             it has more than 99 pairs
     repeated             the question, case and punctuation aside, is that of a pair before it
@@ -28,7 +29,6 @@ answers once more, here words are compared.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +51,7 @@ from raysft.augment.generation import (
     sampling_seed,
 )
 from raysft.augment.grounding import Text, broken_rule, same_question, text_of
+from raysft.augment.json_list import Objects, objects, text_at
 from raysft.augment.prompts import language_for, prompt_hash, render
 from raysft.engines.protocol import Output, Request, Sampling
 from raysft.sample import answer_of, mark_dropped, uniform
@@ -61,7 +62,6 @@ WRITES = "rows"
 PROMPTS = ("grounded_questions", "grounded_dialogue")
 QUESTION, DIALOGUE = "grounded_question", "grounded_dialogue"
 MOST_PAIRS = 99
-MAX_CHARACTERS = 50_000  # of a response that are read
 FIT_ROWS = 1 << 16
 QUESTION_KEYS = ("question", "q", "问题", "问")
 ANSWER_KEYS = ("answer", "a", "response", "回答", "答案", "答")
@@ -71,10 +71,11 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Response:
-    """The pairs of question and answer of a response, and how many tokens it had if it was cut off."""
+    """The pairs of question and answer of a response; `lost` is (rule, detail) for what follows them, if
+    that was cut off or cannot be read."""
 
     pairs: list[Pair]
-    cut_at: int | None = None
+    lost: tuple[str, str] | None = None
 
 
 class Config(StageConfig):
@@ -174,43 +175,24 @@ def read_pairs(output: Output) -> Response:
     """The pairs of question and answer in a response, "" for a part that one lacks.
 
     Raises:
-        Unparsable: there is no object with a question or an answer, in a response that was not cut off.
+        Unparsable: no object with a question or an answer can be read, and the response was not cut off.
     """
-    found = [(_said(o, QUESTION_KEYS), _said(o, ANSWER_KEYS)) for o in objects(output.text)]
-    pairs = [
-        (question or "", answer or "") for question, answer in found if (question, answer) != (None, None)
-    ]
-    cut_at = output.tokens if output.finish_reason == "length" else None
-    if not pairs and cut_at is None:
-        raise Unparsable("no JSON object with a question or an answer")
-    return Response(pairs, cut_at)
-
-
-def objects(text: str) -> list[dict[str, Any]]:
-    """All JSON objects of a text in order, those in lists and in an object around one list as well."""
-    text, decode = text[:MAX_CHARACTERS], json.JSONDecoder(strict=False).raw_decode
-    found: list[dict[str, Any]] = []
-    at = text.find("{")
-    while at >= 0:
-        try:
-            value, end = decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            inner = next(iter(value.values())) if len(value) == 1 else None
-            found += [v for v in inner if isinstance(v, dict)] if isinstance(inner, list) else [value]
-        at = text.find("{", end)
-    return found
-
-
-def _said(value: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    """The text under the first of the keys that an object has, in any case; None if it has none of them."""
-    by_key = {key.strip().casefold(): said for key, said in value.items()}
-    said = next((by_key[key] for key in keys if key in by_key), None)
-    if said is None:
-        return None
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode("utf-8").strip()
+    is_cut = output.finish_reason == "length"
+    try:
+        read = objects(output.text)
+    except Unparsable:
+        if not is_cut:
+            raise
+        read = Objects([], output.text)
+    said = [(text_at(value, QUESTION_KEYS), text_at(value, ANSWER_KEYS)) for value in read.found]
+    has_pairs = any(pair != (None, None) for pair in said)
+    if not has_pairs and not is_cut:
+        raise Unparsable("no object with a question or an answer")
+    pairs = [(question or "", answer or "") for question, answer in said]
+    if is_cut:
+        return Response(pairs, ("truncated", f"{output.tokens} tokens, {len(pairs)} pairs before the cut"))
+    lost = ("unparsable", f"what follows {len(pairs)} pairs: {read.rest[:80]}") if read.rest else None
+    return Response(pairs, lost)
 
 
 def _is_chunk(row: Mapping[str, Any]) -> bool:
@@ -279,10 +261,8 @@ def _made(asked: Asked, answer: Answer[Response], config: Config, context: Conte
     pairs, rows = response.pairs, []
     if len(pairs) > MOST_PAIRS:
         return [whole(dropped=("too_many", f"{len(pairs)} pairs of question and answer"))]
-    if response.cut_at is not None:
-        rows.append(
-            whole(dropped=("truncated", f"{response.cut_at} tokens, {len(pairs)} pairs before the cut"))
-        )
+    if response.lost is not None:
+        rows.append(whole(dropped=response.lost))
     if asked.is_dialogue:
         return [*rows, _dialogue(make, asked, pairs, config, context)] if pairs else rows
     held_to = text_of(asked.text)

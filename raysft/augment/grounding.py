@@ -25,8 +25,8 @@ import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from raysft.algorithms.refusals import refusal_opening
 from raysft.algorithms.words import STOP_CHARACTERS, STOP_WORDS, tokens
-from raysft.curate.rules import REFUSAL
 
 YES_OR_NO = frozenset(("yes", "no", "true", "false", "是", "否", "对", "错", "能", "会", "可", "以"))
 # Signs that only number an answer's lines say nothing about the text.
@@ -71,9 +71,10 @@ def broken_rule(
     for name, value in (("question", question), ("answer", answer)):
         if not value.strip():
             return f"empty_{name}", "white space"
-    declined = REFUSAL.match(answer) or _NOT_SAID.search(answer)
+    not_said = _NOT_SAID.search(answer)
+    declined = not_said.group() if not_said else refusal_opening(answer)
     if declined:
-        return "refusal", declined.group().strip()
+        return "refusal", declined.strip()
     for value in () if is_shown else (question, answer):
         spoken = _SPEAKS_OF_TEXT.search(value)
         if spoken:

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from raysft.algorithms.refusals import refusal_opening
 from raysft.algorithms.shingles import repeated_share
 from raysft.algorithms.words import CJK_CHARACTER, word_count
 from raysft.sample import Message, mark_dropped, set_column
@@ -125,8 +126,8 @@ def _too_long(row: Row, config: Config) -> str | None:
 def _refusal(row: Row, config: Config) -> str | None:
     if not config.refusal:
         return None
-    found = REFUSAL.match(row.answer)
-    return f"opens with {found.group().strip()!r}" if found else None
+    opening = refusal_opening(row.answer)
+    return f"opens with {opening!r}" if opening is not None else None
 
 
 def _echo(row: Row, config: Config) -> str | None:
@@ -170,40 +171,6 @@ RULES: dict[str, Callable[[Row, Config], str | None]] = {
     "blocklist": _blocklist,
 }
 
-# An answer is a refusal by how it opens, and only if it says sorry, names itself an AI, or declines one
-# of the things that are asked of an assistant: "I can't believe it" and 不可以，它是… are answers.
-_SORRY = (
-    r"(?:(?:i['’]?m|i am) (?:very |so |really |truly )?sorry|sorry|i apologi[sz]e|my apologies|unfortunately)"
-    r"(?:,? (?:but|as))?[,.;:!]?\s*"
-)
-_AS_AI = r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^,.\n]{0,40}[,.]?\s*"
-_CANNOT = (
-    r"(?:i (?:can ?not|can['’]?t|will not|won['’]?t|must decline)|"
-    r"(?:i am|i['’]m) (?:unable|not (?:able|capable|programmed|allowed|comfortable|designed))(?: to| of)?|"
-    r"i (?:do not|don['’]?t) (?:have|possess)|it (?:is not|would be in|is in|would not be )appropriate)\b"
-)
-_ASKED = (
-    r" (?:help|assist|provide|answer|fulfil|comply|complete|create|generate|write|produce|perform|process|"
-    r"access|browse|retrieve|engage|discuss|support|offer|recommend|do that|do this|with|"
-    r"(?:the )?(?:ability|access)\b)"
-)
-_ZH_SORRY = (
-    r"(?:我)?(?:(?:非常|很|十分|实在)?(?:抱歉|对不起|遗憾)|不好意思)[,，。！!]?\s*"
-    r"(?:但是?|不过|可是|因为)?[,，]?\s*"
-)
-_ZH_AI = (
-    r"作为(?:一[个名位款种])?[^,，。\n]{0,12}(?:人工智能|ai|语言模型|智能助手|机器人)"
-    r"[^,，。\n]{0,12}[,，]?\s*"
-)
-_ZH_CANNOT = (
-    r"(?:目前|暂时|现在)?(?:还)?(?:无法|不能|没办法|没有办法|不便|不可以|拒绝|无权|没有(?:能力|权限|个人))"
-)
-_ZH_ASKED = r"(?:为您|为你|给您|给你|帮|回答|提供|完成|协助|生成|创作|访问|满足|讨论|处理|执行)"
-REFUSAL = re.compile(
-    rf"\s*(?:(?:(?:{_SORRY})?{_AS_AI}|{_SORRY}){_CANNOT}|{_CANNOT}{_ASKED}|"
-    rf"(?:(?:{_ZH_SORRY})?{_ZH_AI}|{_ZH_SORRY})我?{_ZH_CANNOT}|我{_ZH_CANNOT}{_ZH_ASKED})",
-    re.IGNORECASE,
-)
 ASKS_FOR_MARKUP = re.compile(
     r"html|xml|svg|css|markup|web ?(?:page|site)|javascript|\bcod(?:e|ing)\b|\btags?\b|</?\w+>|"
     r"网页|网站|标签|标记|前端|代码",

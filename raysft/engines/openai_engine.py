@@ -34,10 +34,9 @@ TOO_LONG = re.compile(r"context.{0,20}(length|window|size)|maximum context|promp
 class OpenAIEngine:
     """An `LLM` over HTTP. `repetition_penalty` is sent only where it is not 1: OpenAI's own API has none.
 
-    `choices` are not constrained but checked: an output that is not one of them is left out, and a
-    completion with none left is an error. A `pattern` is not sent: the API has none. It takes schemas of
-    objects only, so a schema of a list is asked for inside an object and taken out of the answer. With
-    n > 1 a server reports only the sum of the tokens; it is split evenly over the outputs.
+    `choices` and a `pattern` are not sent, since the API has neither: the reader tells what the answer is.
+    It takes schemas of objects only, so a schema of a list is asked for inside an object and taken out of
+    the answer. With n > 1 a server reports only the sum of the tokens; it is split evenly over the outputs.
 
     Raises:
         ValueError: the environment variable that holds the key is not set.
@@ -170,10 +169,7 @@ def read_answer(answer: Any, sampling: Sampling) -> Completion:
         text, reason = choice.message.content or "", choice.finish_reason
         if reason not in ("stop", "length"):
             refused.append(f"finish_reason: {reason}")
-        elif sampling.choices and text.strip() not in sampling.choices:
-            refused.append(f"not_a_choice: {text[:200]!r}")
         else:
-            text = text.strip() if sampling.choices else text
             if sampling.json_schema is not None:
                 text = _without_object(text, sampling.json_schema)
             outputs.append(Output(text, reason, tokens // len(answer.choices)))

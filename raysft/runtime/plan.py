@@ -25,7 +25,7 @@ from raysft.recipe import Recipe, StageEntry
 from raysft.sample import digest
 from raysft.stage import Context, Fit, Fitted, Gather, Map, Partition, Step
 
-ACQUIRE_VERSION = 1
+ACQUIRE_VERSION = 2
 
 
 @dataclass(frozen=True)

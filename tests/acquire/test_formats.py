@@ -115,6 +115,54 @@ def test_convert_sharegpt_maps_every_speaker() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        *((name, "user") for name in ("Human", "USER", " prompter ", "用户")),
+        *((name, "assistant") for name in ("GPT", "bing", "Bard", "bot", "model", "AI", "tool_call", "助手")),
+        *((name, "tool") for name in ("Function", "tool_response", "Observation")),
+        *((name, "system") for name in ("System", "Developer", "系统")),
+    ],
+)
+def test_convert_role_is_known_by_its_names_in_any_case(name: str, role: str) -> None:
+    row = {"conversations": [{"from": "user", "value": "a"}, {"from": name, "value": "b"}]}
+    assert turns(row, "sharegpt")[-1] == (role, "b")
+
+
+def test_convert_sharegpt_under_items_is_read() -> None:
+    row = {"id": "x", "items": ROWS["sharegpt"]["conversations"]}
+    assert detect([row]) == "sharegpt"
+    assert turns(row, "sharegpt") == [("user", "a"), ("assistant", "b")]
+
+
+def test_convert_null_under_one_key_reads_the_other() -> None:
+    assert turns({"messages": None, "conversation": [USER, ASSISTANT]}, "messages")[0] == ("user", "你好")
+
+
+def test_convert_function_call_is_written_as_json() -> None:
+    call = {"name": "weather", "arguments": '{"city": "北京"}'}
+    row = {
+        "messages": [USER, {"role": "assistant", "content": None, "function_call": call}],
+        "functions": [{"name": "weather"}],
+    }
+    (_, described), _, (role, content) = turns(row, "messages")
+    assert (role, json.loads(content)) == ("assistant", call)
+    assert json.loads(described) == row["functions"]
+
+
+def test_convert_parts_keep_reasoning_and_tool_calls_apart_from_the_text() -> None:
+    parts = [
+        {"type": "reasoning", "value": "先查天气。"},
+        {"type": "text", "value": "Let me "},
+        {"type": "text", "value": "see."},
+        {"type": "tool_call", "value": '{"name": "f"}'},
+        {"type": "tool_call", "value": '{"name": "g"}'},
+    ]
+    row = {"messages": [USER, {"role": "assistant", "content": parts}]}
+    text = '<think>\n先查天气。\n</think>\n\nLet me see.\n{"name": "f"}\n{"name": "g"}'
+    assert turns(row, "messages")[1] == ("assistant", text)
+
+
 def test_convert_sharegpt_puts_system_and_tools_beside_it_into_one_system_turn() -> None:
     tools = '[{"name": "weather"}]'
     row = {**ROWS["sharegpt"], "system": "Be brief.", "tools": tools}
@@ -218,6 +266,11 @@ def test_convert_seed_task_with_two_instances_gives_two_conversations() -> None:
             "messages",
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             "wrong_type: messages[0].content[0] is 'image_url'",
+        ),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": [{"type": ["text"], "text": "x"}]}]},
+            "wrong_type: messages[0].content[0] is ['text']",
         ),
         (
             "messages",

@@ -77,3 +77,18 @@ def test_ask_nothing_asks_nothing():
     llm, _ = saying()
     assert ask(llm, [], number) == []
     assert llm.calls == []
+
+
+def test_ask_without_chance_is_asked_again_at_the_temperature_for_that():
+    temperatures = []
+
+    def script(request):
+        temperatures.append(request.sampling.temperature)
+        return "six" if len(temperatures) < 3 else "6"
+
+    (answer,) = ask(ScriptedLLM(script), [request(temperature=0)], number, retries=2, retry_temperature=0.7)
+    assert answer.value == 6
+    assert temperatures == [0, 0.7, 0.7]
+    again, _ = saying("six")
+    ask(again, [request()], number, retries=2, retry_temperature=0)
+    assert again.calls == [1]

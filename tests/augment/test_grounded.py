@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from raysft.augment.grounded import Config, ground, objects
+from raysft.augment.grounded import Config, ground
 from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Completion, Output
 from raysft.sample import acquired_id, samples
@@ -185,7 +185,7 @@ def test_bad_chinese_pair_is_dropped_and_the_good_one_kept():
     ("said", "rule", "detail", "raw"),
     [
         (Completion(error="prompt too long"), "generation_failed", "prompt too long", None),
-        ("Here you are.", "unparsable", "no JSON object with a question or an answer", "Here you are."),
+        ("Here you are.", "unparsable", "no list of JSON objects", "Here you are."),
         (Output('[{"question": "Who', "length", 9), "truncated", "9 tokens, 0 pairs before the cut", None),
         (Output(json.dumps([GOOD] * 100), "stop", 900), "too_many", "100 pairs of question and answer", None),
     ],
@@ -247,7 +247,7 @@ def test_unreadable_response_is_asked_for_again_with_another_seed():
         json.dumps({"items": [GOOD]}),
         json.dumps([{"Question ": GOOD["question"], "ANSWER": GOOD["answer"]}]),
         json.dumps([{"问题": GOOD["question"], "回答": GOOD["answer"]}], ensure_ascii=False),
-        json.dumps({"items": [GOOD, ALSO]})[:-30],
+        json.dumps({"items": [GOOD]}) + " That is all.",
     ],
 )
 def test_pairs_are_read_from_any_usual_form(text):
@@ -256,17 +256,26 @@ def test_pairs_are_read_from_any_usual_form(text):
     assert len(rows) == 1
 
 
-def test_objects_of_hostile_text_end_soon():
-    assert objects('{"a":' * 20_000) == []
-    assert objects("{" * 100_000) == []
-    assert objects("") == []
+def test_what_follows_the_pairs_and_cannot_be_read_is_told():
+    said = json.dumps([GOOD])[:-1] + ', {"question": Who}]'
+    whole, first = made(run(chunk_rows(EN), ScriptedLLM(lambda request: said), retries=0))
+    assert (whole["k"], whole["drop_rule"]) == (0, "unparsable")
+    assert whole["drop_detail"] == 'what follows 1 pairs: {"question": Who}]'
+    assert (first["k"], first["drop_rule"]) == (1, None)
+
+
+def test_object_that_is_no_pair_beside_pairs_is_a_dropped_row():
+    assert [r["drop_rule"] for r in made(run(chunk_rows(EN), says(GOOD, {"note": "x"})))] == [
+        None,
+        "empty_question",
+    ]
 
 
 def test_answer_that_is_no_text_or_holds_half_a_surrogate_is_written_as_text():
     pairs = '[{"question": "How many months?", "answer": 12}, {"question": "Q \\ud83d", "answer": "door"}]'
     first, second = made(run(chunk_rows(EN), ScriptedLLM(lambda request: pairs)))
     assert first["messages"][1]["content"] == "12"
-    assert second["messages"][0]["content"] == "Q ?"
+    assert second["messages"][0]["content"] == "Q \ufffd"
 
 
 def test_prompt_names_the_terms_of_the_chunk_that_the_fewest_chunks_hold():

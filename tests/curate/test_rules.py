@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from raysft.curate.rules import REFUSAL, RULES, Config, blocked_words, markup_share
+from raysft.curate.rules import RULES, Config, blocked_words, markup_share
 from raysft.sample import samples
 from raysft.stage import run_local
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
@@ -199,13 +199,6 @@ def test_rules_in_any_order_or_alone_decide_alike(conversations, seed) -> None:
     assert marks(run_local(STAGE, shuffled(table, seed), Config())) == expected
     for i in range(len(table)):
         assert marks(run_local(STAGE, table.slice(i, 1), Config())).items() <= expected.items()
-
-
-@pytest.mark.parametrize(
-    "text", ["i am able to help", "sorry about the delay", "Unfortunately it rained", "我可以帮您"]
-)
-def test_refusal_in_a_helpful_opening_is_not_seen(text: str) -> None:
-    assert REFUSAL.match(text) is None
 
 
 def test_markup_share_counts_tags_and_entities_outside_code() -> None:

@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "RAYSFT_TEST_RUN"
 ROWS, ROWS_PER_SHARD = 200, 10
 SHARDS = ROWS // ROWS_PER_SHARD
+REWRITES_ONLY = {"engine": "llm", "judge": False, "answers": False}  # so that one request makes one row
 # Requests until an engine waits: more than all rewritings (one a row), so that answers are under way too,
 # and fewer than rewritings and answers (two a row, less what was dropped) together.
 HOLD_AFTER = 320
@@ -61,7 +62,7 @@ class Site:
             },
             "sources": [{"path": str(source)}],
             "stages": [
-                {"augment.evolve": {"engine": "llm", "rows_per_shard": ROWS_PER_SHARD}},
+                {"augment.evolve": {**REWRITES_ONLY, "rows_per_shard": ROWS_PER_SHARD}},
                 {"augment.respond": {"engine": "llm"}},
                 {"curate.perplexity": {"engine": "judge"}},
             ],

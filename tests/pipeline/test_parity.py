@@ -35,6 +35,7 @@ SEED = 7
 # A case for each stage there is, in the order in which one run can have them all.
 CASES: dict[str, dict[str, Any]] = {
     "augment.self_instruct": {"engine": "llm", "target": 28, "rounds": 2, "rouge_threshold": 0.45},
+    "augment.instances": {"engine": "llm", "max_tokens": 120},
     "augment.evolve": {"engine": "llm", "depth": 2, "share": 0.4},
     "augment.grounded": {"engine": "llm", "dialogues": 0.4, "with_text": 0.3, "terms": TERMS},
     "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
@@ -51,7 +52,8 @@ CASES: dict[str, dict[str, Any]] = {
 # Rules that a case must meet.
 REACHED: dict[str, set[str]] = {
     "augment.self_instruct": {"not_novel", "too_short"},
-    "augment.evolve": {"copied", "refusal"},
+    "augment.instances": {"contradiction", "truncated_instance", "no_instance"},
+    "augment.evolve": {"copied", "refusal", "no_gain"},
     "augment.grounded": {"no_question", "ungrounded"},
     "augment.respond": {"truncated"},
     "curate.rules": {"refusal", "repetition"},

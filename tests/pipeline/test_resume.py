@@ -35,7 +35,7 @@ def chain(folder: Path, budget: int = 10, rows_per_shard: int = 4, scorer: str =
     engines["scorer"]["model"] = model_folder(folder / f"scorer-{scorer}", scorer)
     cut = {"rows_per_shard": rows_per_shard}
     stages: list[dict[str, Any]] = [
-        {"augment.evolve": {"engine": "llm", **cut}},
+        {"augment.evolve": {"engine": "llm", "answers": False, **cut}},
         {"augment.respond": {"engine": "llm", **cut}},
         {"curate.embed": {"engine": "embedder", **cut}},
         {"curate.minhash_dedup": cut},

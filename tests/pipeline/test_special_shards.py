@@ -31,7 +31,7 @@ CURATE_THEN_AUGMENT = (
     {"curate.semantic_dedup": {"clusters": 2}},
     {"curate.perplexity": {"engine": "scorer"}},
     {"curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 6}},
-    {"augment.evolve": {"engine": "llm"}},
+    {"augment.evolve": {"engine": "llm", "answers": False}},
     {"augment.respond": {"engine": "llm"}},
 )
 REFUSAL = "I'm sorry, but I can't help with that."
