@@ -226,10 +226,16 @@ def load(name: str) -> ModuleType:
 
 
 def unwritten(name: str, config: Any, have: Collection[str]) -> list[str]:
-    """Columns that a stage's barriers read and that are neither a sample's own nor in `have`."""
-    steps = [s for s in load(name).STEPS if not isinstance(s, Map)]
-    wanted = dict.fromkeys(c for step in steps for c in columns_of(step, config))
-    return [c for c in wanted if c not in SCHEMA.names and c not in have]
+    """Columns that a stage's barriers read and that are neither a sample's own, nor in `have`, nor added by
+    a `Map` of the stage before them."""
+    module = load(name)
+    known, missing = {*SCHEMA.names, *have}, {}
+    for step in module.STEPS:
+        if isinstance(step, Map):
+            known.update(getattr(module, "ADDS", ()))
+        else:
+            missing.update(dict.fromkeys(c for c in columns_of(step, config) if c not in known))
+    return list(missing)
 
 
 def columns_of(step: Fit | Partition | Gather, config: Any) -> list[str]:

@@ -168,6 +168,7 @@ ENGINES = {"embedder": HashEmbedder(8), "scorer": LengthScorer()}
 SETTINGS = {
     "curate.embed": {"engine": "embedder"},
     "curate.perplexity": {"engine": "scorer"},
+    "curate.coverage": {"terms": ["a"]},
 }
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from raysft.acquire import dialogues, instructions, nlp_tasks, world
+from raysft.acquire import dialogues, domain, instructions, nlp_tasks, world
 from raysft.acquire.dialogues import DialoguesSource
+from raysft.acquire.domain import DomainSource
 from raysft.acquire.instructions import FileSource
 from raysft.acquire.nlp_tasks import NlpTasksSource
 from raysft.acquire.unit import Acquired, Unit
@@ -23,6 +24,7 @@ KINDS: dict[str, ModuleType] = {
     "files": instructions,
     "dialogues": dialogues,
     "nlp_tasks": nlp_tasks,
+    "domain": domain,
     "world": world,
 }
 
@@ -36,6 +38,7 @@ Source = Annotated[
     Annotated[FileSource, Tag("files")]
     | Annotated[DialoguesSource, Tag("dialogues")]
     | Annotated[NlpTasksSource, Tag("nlp_tasks")]
+    | Annotated[DomainSource, Tag("domain")]
     | Annotated[WorldSource, Tag("world")],
     Discriminator(
         _kind_tag,

@@ -28,6 +28,8 @@ from tests.fixtures.runs import (
 )
 
 SEED_TASKS = Path(__file__).parents[2] / "jobs" / "data" / "seed_tasks.jsonl"
+TOWN = SEED_TASKS.parent / "town.*.md"
+TERMS = str(SEED_TASKS.parent / "town_terms.yaml")
 SEED = 7
 
 # A case for each stage there is, in the order in which one run can have them all.
@@ -35,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "augment.self_instruct": {"engine": "llm", "target": 28, "rounds": 2, "rouge_threshold": 0.45},
     "augment.instances": {"engine": "llm", "max_tokens": 120},
     "augment.evolve": {"engine": "llm", "depth": 2, "share": 0.4},
+    "augment.grounded": {"engine": "llm", "dialogues": 0.4, "with_text": 0.3, "terms": TERMS},
     "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
     "curate.rules": {"min_answer_words": 3},
     "curate.exact_dedup": {},
@@ -42,6 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "curate.embed": {"engine": "embedder"},
     "curate.semantic_dedup": {"threshold": 0.75, "clusters": 5},
     "curate.perplexity": {"engine": "scorer"},
+    "curate.coverage": {"least": 2, "terms": TERMS},
     "curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 20},
 }
 
@@ -50,6 +54,7 @@ REACHED: dict[str, set[str]] = {
     "augment.self_instruct": {"not_novel", "too_short"},
     "augment.instances": {"contradiction", "truncated_instance", "no_instance"},
     "augment.evolve": {"copied", "refusal", "no_gain"},
+    "augment.grounded": {"no_question", "ungrounded"},
     "augment.respond": {"truncated"},
     "curate.rules": {"refusal", "repetition"},
     "curate.exact_dedup": {"exact_duplicate"},
@@ -57,6 +62,7 @@ REACHED: dict[str, set[str]] = {
     "curate.embed": set(),
     "curate.semantic_dedup": {"semantic_duplicate"},
     "curate.perplexity": {"unscorable"},
+    "curate.coverage": set(),
     "curate.select": {"select_where", "select_budget"},
 }
 
@@ -85,8 +91,8 @@ class Ran:
         return rows_of(self.recipe, self.manifests[: place + 1])
 
 
-def sources(folder: Path) -> list[Path]:
-    """Seed tasks, and conversations with duplicates, refusals and questions that nobody answered."""
+def sources(folder: Path) -> list[Path | dict[str, Any]]:
+    """Seed tasks, conversations with duplicates, refusals and open questions, and documents."""
     tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
     known = [(t["instruction"], t["instances"][0]["output"]) for t in tasks if not t["instances"][0]["input"]]
     talks: list[tuple[str, ...]] = [*known[:6], *((a.upper() + " ", b) for a, b in known[2:8])]
@@ -99,6 +105,7 @@ def sources(folder: Path) -> list[Path]:
     return [
         write_rows(folder / "seeds.jsonl", tasks[:40]),
         write_conversations(folder / "talks.jsonl", talks),
+        {"kind": "domain", "path": str(TOWN), "domain": "town", "chunk_words": [10, 30]},
     ]
 
 
