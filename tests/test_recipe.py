@@ -166,6 +166,35 @@ def test_parse_operation_unknown_to_evolve_lists_the_known_ones() -> None:
     )
 
 
+def test_parse_engine_that_cannot_do_what_a_stage_asks_names_the_kinds_that_can() -> None:
+    engines = {"e": {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}}
+    settings = {"engine": "e", "target": 3}
+    (problem,) = problems_of(
+        tree(engines=engines, stages=[{"augment.persona": {**settings, "form": "chat_prefix"}}])
+    )
+    assert problem == (
+        "stages[0].augment.persona.engine: got 'e', which is of kind 'openai' and cannot do what these "
+        "settings ask; allowed: an engine of kind 'vllm'"
+    )
+    personas = {"en": ["A baker."]}
+    recipe.parse(
+        tree(
+            engines=engines,
+            stages=[{"augment.persona": {**settings, "form": "prompt", "personas": personas}}],
+        )
+    )
+
+
+def test_parse_file_of_personas_that_is_no_such_file_is_told_with_its_language() -> None:
+    engines = {"e": {"kind": "vllm", "model": "m"}}
+    stage = {"augment.persona": {"engine": "e", "target": 3, "personas": {"zh": "nowhere.txt"}}}
+    (problem,) = problems_of(tree(engines=engines, stages=[stage]))
+    assert problem == (
+        "stages[0].augment.persona.personas.zh: got 'nowhere.txt'; allowed: a list, or a text or JSONL file of "
+        "personas (No such file or directory)"
+    )
+
+
 def test_load_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     text = "run: a\nsources: [{kind: world, rows: 5, seed: 1}]\nrun: b\ntrain:\n  model: m\n  model: n\n"
     assert problems_of(text, tmp_path) == [

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from raysft.engines.adapter import Adapter, check_for_vllm, read_adapter
 from raysft.engines.build import model_identity, resolve_model
 from raysft.engines.loop_thread import LoopThread
-from raysft.engines.prompts import encode_prompts, load_tokenizer
+from raysft.engines.prompts import END_OF_SEQUENCE, TurnEnd, encode_prompts, load_tokenizer
 from raysft.engines.protocol import Completion, EngineError, Output, Request, Sampling
 from raysft.engines.spec import VllmSpec
 from raysft.engines.watchdog import Watchdog, descendants, kill_trees, start_time
@@ -151,19 +151,18 @@ class VllmEngine:
         """
         completions: list[Completion | None] = [None] * len(requests)
         askable = []
-        prompts = encode_prompts(self.tokenizer, [request.messages for request in requests])
+        prompts = encode_prompts(self.tokenizer, requests)
         for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             if isinstance(prompt, str):
                 completions[index] = Completion(error=prompt)
                 continue
-            room = self.max_model_len - len(prompt)
+            used = len(prompt.ids)
+            room = self.max_model_len - used
             if room < 1:
-                error = (
-                    f"prompt_too_long: {len(prompt)} tokens of {self.max_model_len} leave none to generate"
-                )
-                completions[index] = Completion(prompt_tokens=len(prompt), error=error)
+                error = f"prompt_too_long: {used} tokens of {self.max_model_len} leave none to generate"
+                completions[index] = Completion(prompt_tokens=used, error=error)
                 continue
-            askable.append((prompt, index, sampling_params(request.sampling, room)))
+            askable.append((prompt.ids, index, sampling_params(request.sampling, room, prompt.end)))
         askable.sort(key=lambda item: item[:2])
         return completions, {index: (prompt, params) for prompt, index, params in askable}
 
@@ -288,7 +287,7 @@ class VllmEngine:
         kill_trees(life.processes)
 
 
-def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
+def sampling_params(sampling: Sampling, room: int, end: TurnEnd = END_OF_SEQUENCE) -> SamplingParams:
     """vLLM's parameters, every one explicit: a model's generation_config.json changes none of them.
 
     Raises:
@@ -314,7 +313,8 @@ def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
         top_k=0,
         min_p=0.0,
         repetition_penalty=sampling.repetition_penalty,
-        stop=list(sampling.stop),
+        stop=[*sampling.stop, *end.texts],
+        stop_token_ids=list(end.ids),
         max_tokens=min(sampling.max_tokens, room),
         structured_outputs=structured,
         output_kind=RequestOutputKind.FINAL_ONLY,

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -131,6 +132,17 @@ def test_generate_sends_what_sampling_says(server: Server, connect: Callable[...
     assert [output.text for output in completion.outputs] == ["one", "two"]
     assert [output.tokens for output in completion.outputs] == [4, 4]
     assert completion.prompt_tokens == 11
+
+
+def test_generate_of_a_users_turn_is_an_error_and_asks_nothing(
+    server: Server, connect: Callable[..., OpenAIEngine]
+) -> None:
+    server.script = lambda body, number: chat("one")
+    asked, answered = connect().generate([replace(ask(), turn="user"), ask()])
+    assert (asked.error or "").startswith("no_user_turn: ")
+    assert asked.outputs == ()
+    assert [output.text for output in answered.outputs] == ["one"]
+    assert len(server.bodies) == 1
 
 
 def test_generate_keeps_the_callers_order_and_the_limit_in_flight(
