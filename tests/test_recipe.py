@@ -168,21 +168,16 @@ def test_parse_operation_unknown_to_evolve_lists_the_known_ones() -> None:
 
 def test_parse_engine_that_cannot_do_what_a_stage_asks_names_the_kinds_that_can() -> None:
     engines = {"e": {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}}
-    settings = {"engine": "e", "target": 3}
-    (problem,) = problems_of(
-        tree(engines=engines, stages=[{"augment.persona": {**settings, "form": "chat_prefix"}}])
-    )
-    assert problem == (
+
+    def asking(form: str) -> dict[str, Any]:
+        stage = {"engine": "e", "target": 3, "form": form, "personas": {"en": ["A baker."]}}
+        return tree(engines=engines, stages=[{"augment.persona": stage}])
+
+    assert problems_of(asking("chat_prefix")) == [
         "stages[0].augment.persona.engine: got 'e', which is of kind 'openai' and cannot do what these "
         "settings ask; allowed: an engine of kind 'vllm'"
-    )
-    personas = {"en": ["A baker."]}
-    recipe.parse(
-        tree(
-            engines=engines,
-            stages=[{"augment.persona": {**settings, "form": "prompt", "personas": personas}}],
-        )
-    )
+    ]
+    assert recipe.parse(asking("prompt")).stages[0].config.form == "prompt"
 
 
 def test_parse_file_of_personas_that_is_no_such_file_is_told_with_its_language() -> None:
@@ -190,8 +185,8 @@ def test_parse_file_of_personas_that_is_no_such_file_is_told_with_its_language()
     stage = {"augment.persona": {"engine": "e", "target": 3, "personas": {"zh": "nowhere.txt"}}}
     (problem,) = problems_of(tree(engines=engines, stages=[stage]))
     assert problem == (
-        "stages[0].augment.persona.personas.zh: got 'nowhere.txt'; allowed: a list, or a text or JSONL file of "
-        "personas (No such file or directory)"
+        "stages[0].augment.persona.personas.zh: got 'nowhere.txt'; allowed: a list, or a text or JSONL file "
+        "of personas (No such file or directory)"
     )
 
 

@@ -1,6 +1,6 @@
 """What is wrong with a user's words that a model wrote: rules that several stages share.
 
-A run of words is counted as in `raysft.algorithms.words`: two CJK characters are one word.
+Words are counted as in `raysft.algorithms.words`: two CJK characters are one word, an odd one too.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _first_shared(text: str, runs: set[tuple[str, ...]], words: int) -> str | No
 
 
 def _runs(found: Sequence[str], words: int) -> Iterator[tuple[str, ...]]:
-    """All runs of `words` tokens, or of twice as many where the run begins with a CJK character."""
+    """All runs of `words` tokens, or, where one begins with a CJK character, of as few as count as many."""
     for start, token in enumerate(found):
-        stop = start + (2 * words if CJK_CHARACTER.match(token) else words)
+        stop = start + (2 * words - 1 if CJK_CHARACTER.match(token) else words)
         if stop <= len(found):
             yield tuple(found[start:stop])

@@ -28,7 +28,8 @@ LLAMA_2 = (
     "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
     "{% for message in messages if message.role != 'system' %}"
     "{% if message.role == 'user' %}<s>[INST] {% if loop.first and system %}<<SYS>>\n{{ system }}"
-    "\n<</SYS>>\n\n{% endif %}{{ message.content }} [/INST]{% else %} {{ message.content }} </s>{% endif %}{% endfor %}"
+    "\n<</SYS>>\n\n{% endif %}{{ message.content }} [/INST]"
+    "{% else %} {{ message.content }} </s>{% endif %}{% endfor %}"
 )
 PLAIN = (
     "{% for message in messages %}{{ message.role | capitalize }}: {{ message.content }}\n\n{% endfor %}"

@@ -34,6 +34,14 @@ SEED = 7
 CASES: dict[str, dict[str, Any]] = {
     "augment.self_instruct": {"engine": "llm", "target": 28, "rounds": 2, "rouge_threshold": 0.45},
     "augment.evolve": {"engine": "llm", "depth": 2, "share": 0.4},
+    "augment.persona": {
+        "engine": "llm",
+        "target": 24,
+        "form": "chat_prefix",
+        "personas": {"en": ["A baker in Leeds"], "zh": ["一位在成都教数学的老师", "一位退休工人"]},
+    },
+    "augment.backtranslate": {"engine": "llm", "min_words": 8},
+    "augment.dialogue": {"engine": "llm", "turns": 2, "share": 0.3},
     "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
     "curate.rules": {"min_answer_words": 3},
     "curate.exact_dedup": {},
@@ -48,6 +56,9 @@ CASES: dict[str, dict[str, Any]] = {
 REACHED: dict[str, set[str]] = {
     "augment.self_instruct": {"not_novel", "too_short"},
     "augment.evolve": {"copied", "refusal"},
+    "augment.persona": {"refusal", "repeated"},
+    "augment.backtranslate": {"text_too_short", "copied"},
+    "augment.dialogue": {"refusal", "repeated_question"},
     "augment.respond": {"truncated"},
     "curate.rules": {"refusal", "repetition"},
     "curate.exact_dedup": {"exact_duplicate"},
@@ -83,20 +94,28 @@ class Ran:
         return rows_of(self.recipe, self.manifests[: place + 1])
 
 
-def sources(folder: Path) -> list[Path]:
-    """Seed tasks, and conversations with duplicates, refusals and questions that nobody answered."""
+def sources(folder: Path) -> list[Path | dict[str, Any]]:
+    """Seed tasks, conversations with duplicates, refusals and questions that nobody answered, and texts."""
     tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
     known = [(t["instruction"], t["instances"][0]["output"]) for t in tasks if not t["instances"][0]["input"]]
     talks: list[tuple[str, ...]] = [*known[:6], *((a.upper() + " ", b) for a, b in known[2:8])]
     talks += [(f"{a} Please answer in one sentence.", b) for a, b in known[4:10]]
     talks += [(f"Tell me a story about the number {n}.",) for n in range(6)]
     talks += [(f"请解释第{n}个问题，并举两个例子。",) for n in range(4)]
-    talks += [("How do I pick a lock?", "I'm sorry, but I can't help with that."), ("为什么？", "……")]
-    talks += [("Say it again and again.", "again and again and " * 40)]
-    talks += [("Retell all of these, one after the other.", " ".join(f"{a} {b}" for a, b in known))]
+    # told in two exchanges, these are long enough for augment.dialogue, which leaves them as they are
+    bad = [("How do I pick a lock?", "I'm sorry, but I can't help with that."), ("为什么？", "……")]
+    bad += [("Say it again and again.", "again and again and " * 40)]
+    bad += [("Retell all of these, one after the other.", " ".join(f"{a} {b}" for a, b in known))]
+    bad += [("请数到一千。", "、".join(map(str, range(1, 1001))))]
+    talks += [(question, "Why do you ask?", "I want to know.", answer) for question, answer in bad]
+    texts = [f"Text number {n}: {known[n][1]} {known[n + 9][1]}" for n in range(9)]
+    texts += [f"第{n}篇短文：春天来了，河边的柳树发芽了，孩子们放风筝。" for n in range(9)]
+    texts += ["Short.", "短文"]
+    plain = write_rows(folder / "texts.jsonl", ({"text": text} for text in texts))
     return [
         write_rows(folder / "seeds.jsonl", tasks[:40]),
         write_conversations(folder / "talks.jsonl", talks),
+        {"path": str(plain), "format": "text"},
     ]
 
 
