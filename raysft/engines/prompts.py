@@ -59,26 +59,29 @@ def encode_prompts(tokenizer: Any, requests: Sequence[Request]) -> list[Prompt |
     instead of a prompt.
     """
     texts: list[str] = []
-    ends: list[TurnEnd] = []
+    followed_by: list[str] = []
     errors: dict[int, str] = {}
     for index, request in enumerate(requests):
         try:
-            text, end = _rendered(tokenizer, request)
+            text, after = _rendered(tokenizer, request)
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
-            errors[index], text, end = f"chat_template: {error}", "", END_OF_SEQUENCE
+            errors[index], text, after = f"chat_template: {error}", "", ""
         texts.append(text)
-        ends.append(end)
+        followed_by.append(after)
     if not texts:
         return []
     encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    ends = {after: _turn_end(tokenizer, after) for after in set(followed_by)}
     return [
-        errors.get(index, Prompt(ids, end))
-        for index, (ids, end) in enumerate(zip(encoded, ends, strict=True))
+        errors.get(index, Prompt(ids, ends[after]))
+        for index, (ids, after) in enumerate(zip(encoded, followed_by, strict=True))
     ]
 
 
-def _rendered(tokenizer: Any, request: Request) -> tuple[str, TurnEnd]:
-    """The prompt's text, and where the model is to stop.
+def _rendered(tokenizer: Any, request: Request) -> tuple[str, str]:
+    """The prompt's text, and what the template writes after the turn that is asked for ("" for an answer).
+
+    Spaces at the end of a user's prefix are left to the model: most vocabularies have them in the next word.
 
     Raises:
         ValueError: a user's words do not come out once and as they are.
@@ -88,11 +91,11 @@ def _rendered(tokenizer: Any, request: Request) -> tuple[str, TurnEnd]:
         messages.append({"role": "user", "content": CONTENT})
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     if request.turn == "assistant":
-        return text, END_OF_SEQUENCE
+        return text, ""
     before, *after = text.split(CONTENT)
     if len(after) != 1:
         raise ValueError(f"writes no user prefix: a user's words come out {len(after)} times, not once")
-    return before, _turn_end(tokenizer, after[0])
+    return before.rstrip(" "), after[0]
 
 
 def _turn_end(tokenizer: Any, after: str) -> TurnEnd:

@@ -143,8 +143,8 @@ def test_user_turn_is_the_templates_prefix_and_ends_at_its_token(
     ("template", "turns", "prefix", "texts"),
     [
         (LLAMA_2, [("system", "A baker.")], "<s>[INST] <<SYS>>\nA baker.\n<</SYS>>\n\n", ("[/INST]",)),
-        (LLAMA_2, [], "<s>[INST] ", ("[/INST]",)),
-        (PLAIN, [("system", "你好")], "System: 你好\n\nUser: ", ("\n\nAssistant:",)),
+        (LLAMA_2, [], "<s>[INST]", ("[/INST]",)),
+        (PLAIN, [("system", "你好")], "System: 你好\n\nUser:", ("\n\nAssistant:",)),
         (BARE, [("system", "A baker.")], "A baker.", ()),
     ],
 )
