@@ -273,6 +273,7 @@ def _stages(tree: Any, engines: Any, mistakes: Mistakes) -> list[StageEntry]:
         config = mistakes.validated(module.Config, {} if values is None else values, keys)
         _check_engines(module, values or {}, engines, keys, mistakes)
         if config is not None:
+            _check_kinds(module, config, engines, keys, mistakes)
             entries.append(StageEntry(str(name), config))
             for column in stages.unwritten(str(name), config, have):
                 told = f"columns that stages before it add: {', '.join(have) or 'none'}"
@@ -300,6 +301,25 @@ def _check_engines(
         if kind in PROTOCOLS and PROTOCOLS[kind] != step.protocol:
             fits = ", ".join(repr(k) for k, p in PROTOCOLS.items() if p == step.protocol)
             mistakes.add(at, f"got {name!r}, which is of kind {kind!r}; allowed: an engine of kind {fits}")
+
+
+def _check_kinds(
+    module: ModuleType, config: StageConfig, engines: Any, keys: tuple[Any, ...], mistakes: Mistakes
+) -> None:
+    """Every engine a stage names can do what its config asks; other mistakes are told elsewhere."""
+    if not hasattr(module, "engine_kinds") or not isinstance(engines, dict):
+        return
+    fits = module.engine_kinds(config)
+    for step in module.STEPS:
+        if not (isinstance(step, Map) and step.engine):
+            continue
+        name = getattr(config, step.engine)
+        spec = engines.get(name)
+        kind = spec.get("kind") if isinstance(spec, dict) else None
+        if kind in PROTOCOLS and PROTOCOLS[kind] == step.protocol and kind not in fits:
+            allowed = ", ".join(repr(k) for k in fits)
+            what = f"got {name!r}, which is of kind {kind!r} and cannot do what these settings ask"
+            mistakes.add((*keys, step.engine), f"{what}; allowed: an engine of kind {allowed}")
 
 
 def _look(

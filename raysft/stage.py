@@ -8,6 +8,7 @@ A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family
               meant to find; a rule or score that is not there is measured against anything bad
     WORSE     for the same: score → "high" or "low", the end at which rows are bad
     Config    a `StageConfig`; every field says what, unit, default and source
+    engine_kinds   a function, where not all engines of a protocol will do: config → kinds of engine that do
     STEPS     a tuple of the step kinds below, run in order
 
 Functions get `(table, config, context)`. Tables hold live rows only: rows that were dropped or

@@ -197,6 +197,30 @@ def test_parse_folder_of_prompts_with_mistakes_tells_each(tmp_path: Path) -> Non
     assert "a folder of files <name>.<en|zh>.jinja" in problem
 
 
+def test_parse_engine_that_cannot_do_what_a_stage_asks_names_the_kinds_that_can() -> None:
+    engines = {"e": {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}}
+
+    def asking(form: str) -> dict[str, Any]:
+        stage = {"engine": "e", "target": 3, "form": form, "personas": {"en": ["A baker."]}}
+        return tree(engines=engines, stages=[{"augment.persona": stage}])
+
+    assert problems_of(asking("chat_prefix")) == [
+        "stages[0].augment.persona.engine: got 'e', which is of kind 'openai' and cannot do what these "
+        "settings ask; allowed: an engine of kind 'vllm'"
+    ]
+    assert recipe.parse(asking("prompt")).stages[0].config.form == "prompt"
+
+
+def test_parse_file_of_personas_that_is_no_such_file_is_told_with_its_language() -> None:
+    engines = {"e": {"kind": "vllm", "model": "m"}}
+    stage = {"augment.persona": {"engine": "e", "target": 3, "personas": {"zh": "nowhere.txt"}}}
+    (problem,) = problems_of(tree(engines=engines, stages=[stage]))
+    assert problem == (
+        "stages[0].augment.persona.personas.zh: got 'nowhere.txt'; allowed: a list, or a text or JSONL file "
+        "of personas (No such file or directory)"
+    )
+
+
 def test_load_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     text = "run: a\nsources: [{kind: world, rows: 5, seed: 1}]\nrun: b\ntrain:\n  model: m\n  model: n\n"
     assert problems_of(text, tmp_path) == [

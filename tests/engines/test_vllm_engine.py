@@ -104,6 +104,43 @@ def test_generate_with_stop_string_ends_before_it(engine: VllmEngine) -> None:
     assert cut.outputs[0].finish_reason == "stop"
 
 
+def test_generate_of_a_users_turn_continues_the_templates_prefix_up_to_its_end(engine: VllmEngine) -> None:
+    prefix = engine.tokenizer.encode("<|im_start|>user\n", add_special_tokens=False)
+    requests = [Request((), Sampling(seed=i, max_tokens=60, temperature=1.0), "user") for i in range(32)]
+    completions = engine.generate(requests)
+    assert {completion.prompt_tokens for completion in completions} == {len(prefix)}
+    outputs = [completion.outputs[0] for completion in completions]
+    assert len({output.text for output in outputs}) > 16
+    assert not any("<|im_" in output.text for output in outputs)
+    assert all(output.tokens == 60 or output.finish_reason == "stop" for output in outputs)
+
+
+def test_generate_of_a_users_turn_without_end_token_ends_at_the_text_that_follows(engine: VllmEngine) -> None:
+    template, end = engine.tokenizer.chat_template, "e"
+    engine.tokenizer.chat_template = (
+        "{% for message in messages %}Q: {{ message.content }}" + end + "{% endfor %}"
+    )
+    try:
+        requests = [Request((), Sampling(seed=i, max_tokens=60, temperature=1.0), "user") for i in range(16)]
+        outputs = [completion.outputs[0] for completion in engine.generate(requests)]
+    finally:
+        engine.tokenizer.chat_template = template
+    assert not any(end in output.text for output in outputs)
+    assert sum(output.finish_reason == "stop" for output in outputs) > 8
+
+
+def test_engine_in_bfloat16_answers_a_first_prompt_of_few_tokens(model: Path) -> None:
+    """Its worker's attention uses AMX, where the CPU has it: without a longer prompt before, it would die."""
+    engine = VllmEngine(VllmSpec(model=str(model), dtype="bfloat16", kv_cache_gib=0.25))
+    try:
+        processes = engine.process_ids()
+        [completion] = engine.generate([Request((), Sampling(max_tokens=4), "user")])
+        assert completion.outputs[0].tokens > 0
+        assert engine.process_ids() == processes
+    finally:
+        engine.close()
+
+
 def test_generate_with_choices_answers_with_one_of_them(engine: VllmEngine) -> None:
     requests = [
         ask("Yes or no?", choices=("yes", "no", "不知道"), seed=i, temperature=1.5) for i in range(16)
@@ -150,7 +187,7 @@ def test_generate_with_seeded_prompts_beyond_one_step_survives(engine: VllmEngin
 
 
 def test_sampling_params_with_schema_and_choices_is_refused() -> None:
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="one of them"):
         sampling_params(Sampling(json_schema=SCHEMA, choices=("a",)), room=10)
 
 

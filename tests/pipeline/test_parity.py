@@ -38,6 +38,14 @@ CASES: dict[str, dict[str, Any]] = {
     "augment.instances": {"engine": "llm", "max_tokens": 120},
     "augment.evolve": {"engine": "llm", "depth": 2, "share": 0.4},
     "augment.grounded": {"engine": "llm", "dialogues": 0.4, "with_text": 0.3, "terms": TERMS},
+    "augment.persona": {
+        "engine": "llm",
+        "target": 24,
+        "form": "chat_prefix",
+        "personas": {"en": ["A baker in Leeds"], "zh": ["一位在成都教数学的老师", "一位退休工人"]},
+    },
+    "augment.backtranslate": {"engine": "llm", "min_words": 8},
+    "augment.dialogue": {"engine": "llm", "turns": 2, "share": 0.3},
     "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
     "curate.rules": {"min_answer_words": 3},
     "curate.exact_dedup": {},
@@ -55,6 +63,9 @@ REACHED: dict[str, set[str]] = {
     "augment.instances": {"contradiction", "truncated_instance", "no_instance"},
     "augment.evolve": {"copied", "refusal", "no_gain"},
     "augment.grounded": {"no_question", "ungrounded"},
+    "augment.persona": {"refusal", "repeated"},
+    "augment.backtranslate": {"text_too_short", "copied"},
+    "augment.dialogue": {"refusal", "repeated_question"},
     "augment.respond": {"truncated"},
     "curate.rules": {"refusal", "repetition"},
     "curate.exact_dedup": {"exact_duplicate"},
@@ -92,20 +103,28 @@ class Ran:
 
 
 def sources(folder: Path) -> list[Path | dict[str, Any]]:
-    """Seed tasks, conversations with duplicates, refusals and open questions, and documents."""
+    """Seed tasks, conversations with duplicates, refusals and open questions, documents and plain texts."""
     tasks = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
     known = [(t["instruction"], t["instances"][0]["output"]) for t in tasks if not t["instances"][0]["input"]]
     talks: list[tuple[str, ...]] = [*known[:6], *((a.upper() + " ", b) for a, b in known[2:8])]
     talks += [(f"{a} Please answer in one sentence.", b) for a, b in known[4:10]]
     talks += [(f"Tell me a story about the number {n}.",) for n in range(6)]
     talks += [(f"请解释第{n}个问题，并举两个例子。",) for n in range(4)]
-    talks += [("How do I pick a lock?", "I'm sorry, but I can't help with that."), ("为什么？", "……")]
-    talks += [("Say it again and again.", "again and again and " * 40)]
-    talks += [("Retell all of these, one after the other.", " ".join(f"{a} {b}" for a, b in known))]
+    # told in two exchanges, these are long enough for augment.dialogue, which leaves them as they are
+    bad = [("How do I pick a lock?", "I'm sorry, but I can't help with that."), ("为什么？", "……")]
+    bad += [("Say it again and again.", "again and again and " * 40)]
+    bad += [("Retell all of these, one after the other.", " ".join(f"{a} {b}" for a, b in known))]
+    bad += [("请数到一千。", "、".join(map(str, range(1, 1001))))]
+    talks += [(question, "Why do you ask?", "I want to know.", answer) for question, answer in bad]
+    texts = [f"Text number {n}: {known[n][1]} {known[n + 9][1]}" for n in range(9)]
+    texts += [f"第{n}篇短文：春天来了，河边的柳树发芽了，孩子们放风筝。" for n in range(9)]
+    texts += ["Short.", "短文"]
+    plain = write_rows(folder / "texts.jsonl", ({"text": text} for text in texts))
     return [
         write_rows(folder / "seeds.jsonl", tasks[:40]),
         write_conversations(folder / "talks.jsonl", talks),
         {"kind": "domain", "path": str(TOWN), "domain": "town", "chunk_words": [10, 30]},
+        {"path": str(plain), "format": "text"},
     ]
 
 
