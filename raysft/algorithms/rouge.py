@@ -14,14 +14,14 @@ from bisect import insort
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from rapidfuzz.distance import LCSseq
 
 from raysft.algorithms.words import tokens
 
 UNSEEN = 1 << 62  # the id of tokens that no text of an index holds
-FREQUENT = 16  # a token that more than one text in this many holds is kept as a row of bytes
-ROUNDING = 1e-9  # bounds are widened by this share, far more than F can be rounded up
+FREQUENT = 32  # a token that more than one text in this many holds is kept as a row of bytes
+LIKELY = 0.4  # bounds from here on are looked at first; which number it is changes no answer
+HALF = 0.5 - 1e-9  # a little less than that, which widens bounds by far more than F is rounded up
 
 
 def rouge_l(a: str, b: str) -> float:
@@ -54,7 +54,7 @@ class SimilarityIndex:
     def __init__(self) -> None:
         self._items: dict[object, int] = {}
         self._texts: list[array[int]] = []
-        self._lengths = np.zeros(64, np.int64)
+        self._half_lengths = np.zeros(64)
         self._postings: list[array[int]] = []
         self._rows: dict[int, int] = {}  # of frequent items: their row of `_present`
         self._present = np.zeros((8, 64), np.uint8)
@@ -65,8 +65,8 @@ class SimilarityIndex:
     def add(self, text: str) -> int:
         """Put a text at the end; returns its position, from 0."""
         position = len(self._texts)
-        if position == len(self._lengths):
-            self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
+        if position == len(self._half_lengths):
+            self._half_lengths = np.concatenate([self._half_lengths, np.zeros_like(self._half_lengths)])
             self._present = np.concatenate([self._present, np.zeros_like(self._present)], axis=1)
         words = tokens(text)
         for key in _keys(words):
@@ -80,7 +80,7 @@ class SimilarityIndex:
                 if len(self._postings[item]) > max(64, position // FREQUENT):
                     self._make_frequent(item)
         self._texts.append(array("q", [self._items[word] for word in words]))
-        self._lengths[position] = len(words)
+        self._half_lengths[position] = len(words) * HALF
         return position
 
     def most_similar(self, text: str, n: int) -> list[tuple[int, float]]:
@@ -93,15 +93,18 @@ class SimilarityIndex:
         own = array("q", [self._items.get(word, UNSEEN) for word in words])
         bounds = self._bounds(known, len(own))
         best: list[tuple[float, int]] = []  # (-F, position), ascending
-        likely = np.partition(bounds, -n)[-n] if len(bounds) > n else 0.0
-        first = _at_least(bounds, max(likely, sys.float_info.min))[: 4 * n].tolist()
-        for position in first:
+        places = np.flatnonzero(bounds >= LIKELY)
+        if len(places) < n:
+            places = np.flatnonzero(bounds)
+        first = places[np.argpartition(bounds[places], -n)[-n:]] if len(places) > n else places
+        for position in first.tolist():
             _keep(best, n, self._scored(own, position))
-        least = -best[-1][0] if len(best) == n else 0.0
-        others = _at_least(bounds, max(least, sys.float_info.min))
-        others = others[np.argsort(-bounds[others], kind="stable")]
-        done = set(first)
-        for position, bound in zip(others.tolist(), bounds[others].tolist(), strict=True):
+        least = -best[-1][0] if len(best) == n else sys.float_info.min
+        if least < LIKELY:
+            places = np.flatnonzero(bounds >= least)
+        places = places[np.argsort(-bounds[places], kind="stable")]
+        done = set(first.tolist())
+        for position, bound in zip(places.tolist(), bounds[places].tolist(), strict=True):
             if len(best) == n and bound < -best[-1][0]:
                 break
             if position not in done:
@@ -113,12 +116,18 @@ class SimilarityIndex:
 
     def _bounds(self, known: Sequence[int], length: int) -> np.ndarray:
         """float64 [texts]: what F with each text cannot exceed."""
+        n = len(self._texts)
         positions: array[int] = array("q")
         for item in known:
             positions += self._postings[item]
-        rows = array("q", [self._rows[item] for item in known if item in self._rows])
-        shared = np.zeros(len(self._texts), np.uint16 if len(known) < 1 << 16 else np.int64)
-        return _bounds(shared, _array(positions), self._present, _array(rows), self._lengths, length)
+        shared = np.bincount(_array(positions), minlength=n)
+        rows = [self._rows[item] for item in known if item in self._rows]
+        for at in range(0, len(rows), 255):  # so many bytes of 1 add up to a byte
+            total = self._present[rows[at], :n].copy()
+            for row in rows[at + 1 : at + 255]:
+                total += self._present[row, :n]
+            shared += total
+        return shared / (self._half_lengths[:n] + length * HALF)
 
     def _make_frequent(self, item: int) -> None:
         row = len(self._rows)
@@ -149,38 +158,3 @@ def _keep(best: list[tuple[float, int]], n: int, scored: tuple[float, int]) -> N
 
 def _array(values: array[int]) -> np.ndarray:
     return np.frombuffer(values, np.int64) if values else np.zeros(0, np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _bounds(
-    shared: np.ndarray,
-    positions: np.ndarray,
-    present: np.ndarray,
-    rows: np.ndarray,
-    lengths: np.ndarray,
-    length: int,
-) -> np.ndarray:
-    for position in positions:
-        shared[position] += 1
-    for row in rows:
-        has = present[row]
-        for i in range(len(shared)):
-            shared[i] += has[i]
-    bounds = np.empty(len(shared), np.float64)
-    for i in range(len(shared)):
-        bounds[i] = (2.0 + 2.0 * ROUNDING) * shared[i] / (lengths[i] + length)
-    return bounds
-
-
-@njit(cache=True, nogil=True)
-def _at_least(values: np.ndarray, least: float) -> np.ndarray:
-    """int64: the positions of values that are `least` or more, ascending."""
-    n = 0
-    for i in range(len(values)):
-        n += values[i] >= least
-    found, at = np.empty(n, np.int64), 0
-    for i in range(len(values)):
-        if values[i] >= least:
-            found[at] = i
-            at += 1
-    return found
