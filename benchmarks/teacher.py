@@ -26,6 +26,7 @@ from random import Random
 from typing import Any
 
 from benchmarks import harness
+from raysft.augment.growth import rounds_of
 from raysft.augment.prompts import render
 from raysft.engines.build import build
 from raysft.engines.protocol import Request, Sampling
@@ -82,7 +83,8 @@ def rows_of(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
 def made(recipe: Recipe, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Tasks, answers and evolutions, from the rows that the stages made."""
     config: Any = next(entry.config for entry in recipe.stages if entry.name == "augment.self_instruct")
-    n = config.prompts_a_round() * config.tasks_per_prompt
+    (only,) = rounds_of(config, ())  # the recipe has one round
+    n = only.asked
     tasks = [row for row in rows["augment.self_instruct"] if row["op"] == "self_instruct"]
     formed = [row for row in tasks if row["drop_rule"] in (None, "not_novel")]
     new = [row for row in formed if row["drop_rule"] is None]

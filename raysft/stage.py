@@ -282,6 +282,7 @@ def _scatter(table: pa.Table, mask: pa.Array, after: pa.Table) -> pa.Table:
 
 def join_decisions(table: pa.Table, decisions: pa.Table, stage: str) -> pa.Table:
     """Lay a narrow table with one row an `id` over the samples; a mark only where the row is still live.
+    A column that is there already keeps its values where an id is not decided.
 
     Raises:
         RowsLost: an id is decided twice.
@@ -290,12 +291,15 @@ def join_decisions(table: pa.Table, decisions: pa.Table, stage: str) -> pa.Table
         raise RowsLost(f"{stage}: an id has two decisions")
     alive = live_mask(table)
     index = pc.index_in(table["id"].combine_chunks(), decisions["id"].combine_chunks())
+    is_decided = pc.is_valid(index)
     for name in decisions.column_names:
         if name == "id":
             continue
         values = decisions[name].combine_chunks().take(index)
         if name in MARKS:
             values = pc.coalesce(table[name].combine_chunks(), pc.if_else(alive, values, None))
+        elif name in table.column_names:
+            values = pc.if_else(is_decided, values, table[name].combine_chunks())
         table = set_column(table, name, values)
     if "drop_rule" in decisions.column_names and "drop_stage" not in decisions.column_names:
         fresh = pc.and_(alive, pc.is_valid(table["drop_rule"].combine_chunks()))

@@ -30,5 +30,5 @@ def test_recipe_in_the_readme_is_valid() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text.split("```yaml\n")[1].split("```")[0]
     loaded = recipe.parse(yaml.safe_load(block))
-    assert len(loaded.stages) == 10
+    assert len(loaded.stages) == 13
     assert loaded.train is not None

@@ -119,6 +119,15 @@ def test_decisions_mark_live_rows_only_and_name_the_stage() -> None:
     assert got["drop_detail"].to_pylist() == [None, "y", None]
 
 
+def test_decisions_on_a_column_that_is_there_leave_other_rows_their_values() -> None:
+    """A stage of several rounds decides about the rows of each round once."""
+    kind = pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))
+    first = pa.table({"id": ["a"], "similar": pa.array([[{"id": "x", "score": 0.5}]], kind)})
+    second = pa.table({"id": ["b"], "similar": pa.array([[]], kind)})
+    got = join_decisions(join_decisions(table("a", "b", "c"), first, "one"), second, "one")
+    assert got["similar"].to_pylist() == [[{"id": "x", "score": 0.5}], [], None]
+
+
 def test_decisions_with_an_id_twice_are_refused() -> None:
     decisions = pa.table({"id": ["a", "a"], "drop_rule": ["x", "y"]})
     with pytest.raises(RowsLost, match="two decisions"):

@@ -1,4 +1,4 @@
-"""Read the numbered list that a model was asked for, however it chose to number it."""
+"""The numbered list that a model is asked for: its form, and what it wrote, however it chose to number it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ _MARK = re.compile(
     r"[\s*]*",
     re.IGNORECASE,
 )
+
+
+def pattern(first: int, last: int) -> str:
+    """A regular expression for one-line items numbered from `first` on: at least that one, `last` at most."""
+    form = ""
+    for number in range(last, first - 1, -1):
+        opening = "" if number == first else r"\n"
+        item = rf"{opening}{number}\. [^\s][^\r\n]*{form}"
+        form = item if number == first else f"(?:{item})?"
+    return form
 
 
 def items(text: str) -> list[str]:

@@ -1,133 +1,135 @@
-"""Self-Instruct: a model reads a few tasks of the pool and writes the next ones (Wang et al. 2023).
+"""Self-Instruct: a model reads a few tasks of the pool and writes the next ones.
 
-Columns in: id, messages, lang, op, round, k, parents. Rows out: every row of the pool, and a user-only row
-with op "self_instruct" for each task that a model wrote: parents = the example rows, round = the stage's
-round, k = 100 · prompt + item (item 0 stands for a whole response that gave no items).
+Source: Wang et al. 2023, "Self-Instruct: Aligning Language Models with Self-Generated Instructions" (ACL,
+arXiv 2212.10560), section 2.2, and the code published with it (github.com/yizhongw/self-instruct,
+bootstrap_instructions.py). docs/self_instruct.md sets each published rule beside ours.
+
+Columns in: id, messages, task, lang, op, round, k, parents. Rows out: every row of the pool, and a row with
+op "self_instruct" for each task that a model wrote: parents = the example rows, round = the stage's
+round, k = 100 · prompt + item (item 0 stands for a whole response that gave no items). In form "tasks" it
+is user-only, in form "pairs" the answer follows. Column added: similar, the rows of the pool that a judged
+task is most like, list<struct<id, score>>, most similar first; null for rows that were not judged.
 
 A round is planned over the whole pool (`plan`), carried out where the rows are (`generate`), and judged
-over the whole pool again (`judge_novelty`). Each prompt has a host, a row drawn from all of the pool, so
-that the prompts spread over the work shards; what is written does not depend on the host's text. All
-examples of a prompt are of one language, and languages take turns in proportion to the pool. A row with
-an `op` counts as machine-made; a row whose instruction is longer than `max_words` is never an example.
+over the whole pool again (`judge_novelty`). How many prompts a round has is raysft/augment/growth.py's,
+which rows they show raysft/augment/in_context.py's. Each prompt has a host, a row drawn from all of the
+pool, so that the prompts spread over the work shards; what is written does not depend on the host's text.
+All examples of a prompt are of one language, and languages take turns in proportion to the pool.
 
 Rules of made_dropped rows, in this order
     generation_failed        the engine could not answer this request; the detail says why
     truncated                the response was cut off at `max_tokens` tokens: all of it is thrown away
-    unparsable               the response is no numbered list, or one of more than 99 items
-    too_short, too_long      outside `min_words`..`max_words`; two Chinese characters count as a word
-    blocked_word             asks for what text cannot give; the detail names the word
-    writes_program           begins with "Write a program" or its Chinese like
-    starts_with_punctuation  an opening quote or bracket such as 《 or “ is allowed
-    starts_with_non_ascii    for English prompts, unless the text is Chinese
+    unparsable               the response has no task in its form, or more than 99 parts, also when asked
+                             again; or a piece of a JSON response is no pair
+    too_short, too_long, blocked_word, writes_program, starts_with_punctuation, starts_with_non_ascii
+                             the task's text, see raysft/augment/task_rules.py
+    empty_output             form "pairs": the answer is white space
+    copied_output            form "pairs": the answer has the task's own words, in their order
     not_novel                ROUGE-L F with a row of the pool, or a kept task of this round with a lower k,
-                             is above `rouge_threshold`; the detail is that row's id and F
+                             is above `rouge_threshold`; the detail is the most similar row's id and F
 """
 
 from __future__ import annotations
 
-import math
-import string
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from raysft.algorithms.rouge import SimilarityIndex
-from raysft.algorithms.words import contains_word, is_chinese, word_count
-from raysft.augment.generation import failure, made_language, made_row, row_language, sampling_seed
-from raysft.augment.numbered_list import items
+from raysft.algorithms.words import tokens
+from raysft.augment.generation import Answer, ask, made_language, made_row, sampling_seed
+from raysft.augment.growth import Growth, rounds_of, table_of
+from raysft.augment.in_context import Examples, examples_of, pick
 from raysft.augment.prompts import language_for, prompt_hash, render
-from raysft.engines.protocol import Completion, Request, Sampling
-from raysft.sample import digest64, instruction_of, made_id, uniform
-from raysft.stage import Context, Fit, Fitted, Gather, Map, StageConfig, made_rows
+from raysft.augment.task_forms import PROMPT, Form, Task, held, read
+from raysft.augment.task_rules import TaskRules, broken_rule
+from raysft.engines.protocol import Request, Sampling
+from raysft.sample import instruction_of, made_id, uniform
+from raysft.stage import Context, Fit, Fitted, Gather, Map, made_rows
 
-VERSION = 1
+VERSION = 2
 WRITES = "rows"
-PROMPTS = ("self_instruct",)
+ADDS = ("similar",)
+PROMPTS = ("self_instruct", "self_instruct_pairs")
 OP = "self_instruct"
 ITEMS_PER_PROMPT = 100  # k = this · prompt + item
-
-# Wang et al.'s list, then Chinese words for the same things (our choice).
-BLOCKED_WORDS = (
-    *("image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps"),
-    *("draw", "plot", "go to"),
-    *("图片", "图像", "照片", "图表", "曲线图", "文件", "地图", "画出", "画一幅", "画一张", "绘制", "前往"),
+SIMILAR = pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))
+JUDGED = pa.schema(
+    [("id", pa.string()), ("drop_rule", pa.string()), ("drop_detail", pa.string()), ("similar", SIMILAR)]
 )
-PROGRAM_OPENINGS = ("Write a program", "写一个程序", "编写一个程序", "写一段程序", "编写程序")
 
 
-class Config(StageConfig):
-    """Defaults are those of Wang et al. 2023 and of the code published with it, unless they say otherwise."""
+class Config(TaskRules, Growth):
+    """ "The paper" is Wang et al. 2023, "the code" bootstrap_instructions.py, published with it."""
 
     engine: str = Field(description="name of the LLM that writes tasks, under the recipe's engines")
-    rounds: int = Field(1, ge=1, le=12, description="times the pool grows; later rounds see earlier tasks")
-    target: int = Field(ge=1, description="tasks to ask for over all rounds; fewer remain after the rules")
-    prompts_per_round: int | None = Field(
-        None, ge=1, description="prompts of a round; if unset, ceil(target / rounds / tasks_per_prompt)"
+    form: Form = Field(
+        "tasks", description='"tasks", as published, or "pairs": tasks and their answers from one prompt'
     )
-    in_context: int = Field(8, ge=1, description="example tasks of a prompt; 8")
-    machine_in_context: int = Field(2, ge=0, description="machine-made ones among them at most; 2")
-    tasks_per_prompt: int = Field(7, ge=1, le=50, description="tasks to ask for; 7 (a stop at number 16)")
-    min_words: int = Field(4, ge=1, description="words of a task at least; 4 (3 or fewer are dropped)")
-    max_words: int = Field(150, ge=1, description="words of a task at most; 150")
-    blocked_words: tuple[str, ...] = Field(
-        BLOCKED_WORDS, description="words that a task must not hold: whole words, or anywhere if Chinese"
+    in_context: int = Field(8, ge=1, description="example tasks of a prompt; 8, the paper, section 2.2")
+    machine_in_context: int = Field(
+        2, ge=0, description="machine-made ones among them at most; 2, the paper, section 2.2"
     )
-    rouge_threshold: float = Field(0.7, ge=0, le=1, description="ROUGE-L F above which no task is new; 0.7")
-    temperature: float = Field(0.7, ge=0, description="sampling temperature; 0.7")
-    top_p: float = Field(0.5, gt=0, le=1, description="nucleus sampling; 0.5")
+    balance: bool = Field(
+        True,
+        description="draw examples evenly over kinds of task (label, else first word or two characters), our "
+        "choice; false: evenly over rows, as the paper does",
+    )
+    rouge_threshold: float = Field(
+        0.7, ge=0, le=1, description="ROUGE-L F above which no task is new; 0.7, the paper, section 2.2"
+    )
+    similar: int = Field(10, ge=1, le=100, description="most similar rows told of each task; 10, the code")
+    temperature: float = Field(0.7, ge=0, description="sampling temperature; 0.7, the paper, appendix A.2")
+    top_p: float = Field(0.5, gt=0, le=1, description="nucleus sampling; 0.5, the paper, appendix A.2")
     repetition_penalty: float = Field(
-        1.0, gt=0, description="1 is none; the paper has a presence penalty of 2 instead"
+        1.0,
+        gt=0,
+        description="1 is none; the paper has a presence penalty of 2 instead, which few engines have",
     )
-    max_tokens: int = Field(1024, ge=1, description="tokens of a response at most; 1024")
+    max_tokens: int = Field(
+        1024, ge=1, description="tokens of a response at most; 1024, the paper, appendix A.2"
+    )
+    retries: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="further tries, with other seeds, for a response that cannot be read; ours",
+    )
 
     @model_validator(mode="after")
-    def _bounds_meet(self) -> Config:
+    def _examples_meet(self) -> Config:
         if self.machine_in_context > self.in_context:
             raise ValueError(
                 f"machine_in_context ({self.machine_in_context}) is more than in_context ({self.in_context})"
             )
-        if self.min_words > self.max_words:
-            raise ValueError(f"min_words ({self.min_words}) is more than max_words ({self.max_words})")
         return self
-
-    def prompts_a_round(self) -> int:
-        """How many prompts one round asks."""
-        return self.prompts_per_round or math.ceil(self.target / self.rounds / self.tasks_per_prompt)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A row that may stand in a prompt."""
-
-    id: str
-    text: str
-    lang: str
 
 
 def plan(pool: pa.Table, config: Config, context: Context) -> Fitted:
-    """This round's prompts over the pool (id, messages, lang, op).
+    """This round's prompts over the pool (id, messages, task, lang, op, round, k, parents).
 
-    `values["prompts"]` is a list of {k, lang, host, examples: ids, texts}, k from 0; no prompt if the pool
-    has no possible example.
+    `values["prompts"]` is a list of {k, lang, host, examples: ids, texts}, k from 0; `values["findings"]`
+    tells what all rounds so far asked and kept. A pool without a possible example has no prompt.
     """
     rows = pool.sort_by("id").to_pylist()
-    machine, people = _examples(rows, config)
-    langs = sorted(e.lang for pools in (machine, people) for e in chain.from_iterable(pools.values()))
-    n = config.prompts_a_round() if langs else 0
+    examples = examples_of(rows, config.max_words, config.balance)
+    rounds = rounds_of(config, _kept_by_round(rows, context))
+    if not examples.langs:
+        rounds[-1] = replace(rounds[-1], prompts=0, asked=0, note="no row of the pool can be an example")
+    n = rounds[-1].prompts
+    offsets = {what: uniform(context.seed, context.stage, context.round, what) for what in ("lang", "host")}
     prompts = []
     for k in range(n):
-        lang = _spread(langs, k, n, uniform(context.seed, context.stage, context.round, "lang"))
-        host = _spread(rows, k, n, uniform(context.seed, context.stage, context.round, "host"))
-        picked = _pick(machine.get(lang, []), people.get(lang, []), k, config, context)
-        ids, texts = [example.id for example in picked], [example.text for example in picked]
-        prompts.append({"k": k, "lang": lang, "host": host["id"], "examples": ids, "texts": texts})
-    return Fitted(values={"prompts": prompts})
+        lang = _spread(examples.langs, k, n, offsets["lang"])
+        host = _spread(rows, k, n, offsets["host"])
+        prompts.append(
+            {"k": k, "lang": lang, "host": host["id"], **_shown(examples, lang, k, config, context)}
+        )
+    return Fitted(values={"prompts": prompts, "findings": [table_of(config, rounds)]})
 
 
 def generate(table: pa.Table, config: Config, context: Context) -> pa.Table:
@@ -135,97 +137,66 @@ def generate(table: pa.Table, config: Config, context: Context) -> pa.Table:
     here = set(table["id"].to_pylist())
     prompts = [p for p in context.fitted.values["prompts"] if p["host"] in here]
     requests = [_request(prompt, config, context) for prompt in prompts]
-    completions = context.engine.generate(requests)
+    reader = partial(_read, config)
+    answers = ask(context.engine, requests, reader, retries=config.retries)
     made = [
         row
-        for prompt, request, completion in zip(prompts, requests, completions, strict=True)
-        for row in _written(prompt, completion, request.sampling.seed, config, context)
+        for prompt, answer in zip(prompts, answers, strict=True)
+        for row in _written(prompt, answer, config, context)
     ]
     return made_rows(table, made)
 
 
 def judge_novelty(pool: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(id, drop_rule, drop_detail) of this round's tasks that are too like the pool or an earlier one.
+    """(id, drop_rule, drop_detail, similar) of this round's tasks; too like another are those that ROUGE-L
+    says so of.
 
     Candidates are the rows whose id says that this stage made them in this round; every other row of
-    (id, messages, op, round, k, parents) is the pool.
+    (id, messages, op, round, k, parents) is the pool. A candidate that is kept joins the pool.
     """
-    rows = pool.sort_by("id").to_pylist()
-    is_new = [_is_made_here(row, context) for row in rows]
-    candidates = [row for row, new in zip(rows, is_new, strict=True) if new]
-    index, ids = SimilarityIndex(config.rouge_threshold), []
-    for row in (row for row, new in zip(rows, is_new, strict=True) if not new):
-        index.add(instruction_of(row["messages"]))
-        ids.append(row["id"])
-    dropped: list[dict[str, str]] = []
+    candidates: list[dict[str, Any]] = []
+    index, ids = SimilarityIndex(), []
+    for row in pool.sort_by("id").to_pylist():
+        if _round_of(row, context) == context.round:
+            candidates.append(row)
+        else:
+            index.add(instruction_of(row["messages"]))
+            ids.append(row["id"])
+    judged: list[dict[str, Any]] = []
     for row in sorted(candidates, key=lambda row: (row["k"], row["id"])):
         text = instruction_of(row["messages"])
-        similar = index.first_similar(text)
-        if similar is None:
+        found = [{"id": ids[at], "score": score} for at, score in index.most_similar(text, config.similar)]
+        judged.append({"id": row["id"], "similar": found})
+        if found and found[0]["score"] > config.rouge_threshold:
+            detail = f"{found[0]['id']} {found[0]['score']:.3f}"
+            judged[-1] |= {"drop_rule": "not_novel", "drop_detail": detail}
+        else:
             index.add(text)
             ids.append(row["id"])
-        else:
-            detail = f"{ids[similar[0]]} {similar[1]:.3f}"
-            dropped.append({"id": row["id"], "drop_rule": "not_novel", "drop_detail": detail})
-    fields = [(name, pa.string()) for name in ("id", "drop_rule", "drop_detail")]
-    return pa.Table.from_pylist(dropped, schema=pa.schema(fields))
+    return pa.Table.from_pylist(judged, schema=JUDGED)
 
 
-def broken_rule(text: str, lang: str, config: Config) -> tuple[str, str] | None:
-    """(rule, detail) of the first rule that a task breaks, or None; `lang` is its prompt's language."""
-    words = word_count(text)
-    if words < config.min_words:
-        return "too_short", f"{words} words, at least {config.min_words}"
-    if words > config.max_words:
-        return "too_long", f"{words} words, at most {config.max_words}"
-    blocked = next((word for word in config.blocked_words if contains_word(text, word)), None)
-    if blocked is not None:
-        return "blocked_word", blocked
-    opening = next((o for o in PROGRAM_OPENINGS if text.lower().startswith(o.lower())), None)
-    if opening is not None:
-        return "writes_program", opening
-    if text[0] in string.punctuation or unicodedata.category(text[0]) in ("Pc", "Pd", "Pe", "Pf", "Po"):
-        return "starts_with_punctuation", text[0]
-    if lang == "en" and not text[0].isascii() and not is_chinese(text):
-        return "starts_with_non_ascii", text[0]
-    return None
+def _kept_by_round(rows: Sequence[Mapping[str, Any]], context: Context) -> list[int]:
+    """How many tasks each earlier round kept: rows of the pool that it made."""
+    rounds = [_round_of(row, context) for row in rows]
+    return [rounds.count(number) for number in range(1, len(context.earlier_rounds) + 1)]
 
 
-def _examples(
-    rows: Iterable[dict[str, Any]], config: Config
-) -> tuple[dict[str, list[Example]], dict[str, list[Example]]]:
-    """Rows that may stand in a prompt, by language: machine-made ones, and people's."""
-    machine: dict[str, list[Example]] = {}
-    people: dict[str, list[Example]] = {}
-    for row in rows:
-        # One line a task: a line break would end it in the prompt's numbered list.
-        text = " ".join(instruction_of(row["messages"]).split())
-        if text and word_count(text) <= config.max_words:
-            example = Example(row["id"], text, row_language(row["lang"], text))
-            pools = people if row["op"] is None else machine
-            pools.setdefault(example.lang, []).append(example)
-    return machine, people
+def _round_of(row: Mapping[str, Any], context: Context) -> int | None:
+    """The round in which this stage made the row: only then is its id the one it would be given."""
+    if row["op"] != OP:
+        return None
+    prints = {**dict(enumerate(context.earlier_rounds, 1)), context.round: context.fingerprint}
+    number = row["round"]
+    is_ours = number in prints and row["id"] == made_id(row["parents"], prints[number], OP, number, row["k"])
+    return number if is_ours else None
 
 
-def _pick(
-    machine: Sequence[Example], people: Sequence[Example], k: int, config: Config, context: Context
-) -> list[Example]:
-    """The examples of prompt k: up to `machine_in_context` machine-made ones, the others people's."""
+def _shown(examples: Examples, lang: str, k: int, config: Config, context: Context) -> dict[str, list[str]]:
+    """Ids and texts of prompt k's examples."""
     chance = (context.seed, context.stage, context.round, k)
-    picked = [machine[i] for i in _draw(len(machine), config.machine_in_context, *chance, "machine")]
-    picked += [people[i] for i in _draw(len(people), config.in_context - len(picked), *chance, "people")]
-    return [picked[i] for i in _draw(len(picked), len(picked), *chance, "order")]
-
-
-def _draw(population: int, n: int, *chance: object) -> list[int]:
-    """n different numbers below `population` (all if n is larger), in an order that chance decides."""
-    moved: dict[int, int] = {}
-    drawn = []
-    for i in range(min(n, population)):
-        j = i + digest64(*chance, i) % (population - i)
-        drawn.append(moved.get(j, j))
-        moved[j] = moved.get(i, i)
-    return drawn
+    picked = pick(examples, lang, config.in_context, config.machine_in_context, *chance)
+    return {"examples": [example.id for example in picked], "texts": [example.text for example in picked]}
 
 
 def _spread(values: Sequence[Any], k: int, n: int, offset: float) -> Any:
@@ -233,66 +204,63 @@ def _spread(values: Sequence[Any], k: int, n: int, offset: float) -> Any:
     return values[min(int((k + offset) / n * len(values)), len(values) - 1)]
 
 
-def _request(prompt: dict[str, Any], config: Config, context: Context) -> Request:
-    shown, asked = len(prompt["texts"]), config.tasks_per_prompt
-    text = render(
-        "self_instruct",
-        language_for(prompt["lang"]),
-        context.prompts,
-        examples=prompt["texts"],
-        count=asked,
-    )
+def _request(prompt: Mapping[str, Any], config: Config, context: Context) -> Request:
+    lang, asked = language_for(prompt["lang"]), config.tasks_per_prompt
+    text = render(PROMPT[config.form], lang, context.prompts, examples=prompt["texts"], count=asked)
     sampling = Sampling(
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         top_p=config.top_p,
         repetition_penalty=config.repetition_penalty,
         seed=sampling_seed(context, prompt["host"], prompt["k"]),
-        stop=(f"\n{shown + asked + 1}.",),
+        **held(config.form, len(prompt["texts"]), asked),
     )
     return Request(({"role": "user", "content": text},), sampling)
 
 
+def _read(config: Config, output: Any) -> list[Task]:
+    return read(config.form, output, ITEMS_PER_PROMPT - 1)
+
+
 def _written(
-    prompt: dict[str, Any], completion: Completion, seed: int, config: Config, context: Context
+    prompt: Mapping[str, Any], answer: Answer[list[Task]], config: Config, context: Context
 ) -> list[dict[str, Any]]:
-    """The rows, kept and dropped, of one completion."""
-    lang = prompt["lang"]
-    first_k = ITEMS_PER_PROMPT * prompt["k"]
-    template = prompt_hash("self_instruct", language_for(lang), context.prompts)
-    make = partial(made_row, context, prompt["examples"], OP, seed=seed, prompt=template)
-    failed = failure(completion)
-    if failed is not None:
-        return [make(first_k, dropped=("generation_failed", failed), lang=lang)]
-    output = completion.outputs[0]
-    if output.finish_reason == "length":
-        return [make(first_k, dropped=("truncated", f"{output.tokens} tokens"), raw=output.text, lang=lang)]
-    tasks = items(output.text)
-    if not 0 < len(tasks) < ITEMS_PER_PROMPT:
-        dropped = ("unparsable", f"{len(tasks)} numbered items")
-        return [make(first_k, dropped=dropped, raw=output.text, lang=lang)]
-    return [
-        make(
-            first_k + item,
-            messages=[{"role": "user", "content": text}],
-            dropped=broken_rule(text, lang, config),
-            lang=made_language(text, lang),
-        )
-        for item, text in enumerate(tasks, 1)
-    ]
+    """The rows, kept and dropped, of one response."""
+    lang, first_k = prompt["lang"], ITEMS_PER_PROMPT * prompt["k"]
+    template = prompt_hash(PROMPT[config.form], language_for(lang), context.prompts)
+    make = partial(made_row, context, prompt["examples"], OP, seed=answer.seed, prompt=template)
+    if answer.value is None:
+        assert answer.dropped is not None
+        raw = None if answer.dropped[0] == "generation_failed" else answer.raw
+        return [make(first_k, dropped=answer.dropped, raw=raw, lang=lang)]
+    made = []
+    for item, task in enumerate(answer.value, 1):
+        if task.unread is not None:
+            dropped = ("unparsable", f"part {item} is no task with an answer")
+            made.append(make(first_k + item, dropped=dropped, raw=task.unread, lang=lang))
+            continue
+        turns = [{"role": "user", "content": task.instruction}]
+        if task.output is not None:
+            turns.append({"role": "assistant", "content": task.output})
+        dropped_by = broken_rule(task.instruction, lang, config) or _broken_answer(task)
+        made_in = made_language(task.instruction, lang)
+        made.append(make(first_k + item, messages=turns, dropped=dropped_by, lang=made_in))
+    return made
 
 
-def _is_made_here(row: dict[str, Any], context: Context) -> bool:
-    """Whether this stage made the row in this round: only then is its id the one it would be given."""
-    return (
-        row["op"] == OP
-        and row["round"] == context.round
-        and row["id"] == made_id(row["parents"], context.fingerprint, OP, row["round"], row["k"])
-    )
+def _broken_answer(task: Task) -> tuple[str, str] | None:
+    """(rule, detail) of the first rule that an answer breaks, or None; tasks without one keep all."""
+    if task.output is None:
+        return None
+    if not task.output:
+        return "empty_output", "white space"
+    if tokens(task.output) == tokens(task.instruction):
+        return "copied_output", task.output[:200]
+    return None
 
 
 STEPS = (
-    Fit(plan, columns=("messages", "lang", "op")),
+    Fit(plan, columns=("messages", "task", "lang", "op", "round", "k", "parents")),
     Map(generate, engine="engine", protocol="llm"),
     Gather(judge_novelty, columns=("messages", "op", "round", "k", "parents")),
 )

@@ -264,4 +264,6 @@ def _step_text(step: Step, *, is_first: bool) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, list) and len(value) > LONGEST_LIST:
         return f"{len(value):,} values"
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        return "; ".join(" ".join(_value(part) for part in item.values()) for item in value)
     return f"{value:.6g}" if isinstance(value, float) else one_line(value)

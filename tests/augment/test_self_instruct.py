@@ -8,15 +8,17 @@ import pytest
 from pydantic import ValidationError
 
 from raysft.algorithms.rouge import rouge_l
-from raysft.augment import self_instruct
 from raysft.augment.prompts import prompt_hash
-from raysft.augment.self_instruct import Config, broken_rule, generate, judge_novelty, plan
+from raysft.augment.self_instruct import SIMILAR, Config, generate, judge_novelty, plan
+from raysft.augment.task_rules import BLOCKED_WORDS
 from raysft.engines.protocol import Completion, Output
 from raysft.sample import acquired_id, instruction_of, live, samples
-from raysft.stage import Context, Fitted, count, run_local
+from raysft.stage import Context, Fitted, count, join_decisions, run_local
 from tests.fixtures.fake_llm import ScriptedLLM, phrase, text_of
 
 STAGE = "augment.self_instruct"
+PLANNED = ["id", "messages", "task", "lang", "op", "round", "k", "parents"]
+JUDGED = ["id", "messages", "op", "round", "k", "parents"]
 
 
 def pool_of(english: int, chinese: int = 0, machine: int = 0) -> pa.Table:
@@ -35,7 +37,7 @@ def pool_of(english: int, chinese: int = 0, machine: int = 0) -> pa.Table:
 
 
 def run(table, llm, config=None, **keywords):
-    config = config or Config(engine="teacher", target=7)
+    config = config or Config(engine="teacher", target=7, rounds=1)
     return run_local(STAGE, table, config, engines={"teacher": llm}, **keywords)
 
 
@@ -49,22 +51,23 @@ def context(prompts=(), seed=0, **keywords) -> Context:
 
 
 def plan_of(table, config, **keywords) -> list[dict]:
-    narrow = table.select(["id", "messages", "lang", "op"])
-    return plan(narrow, config, context(**keywords)).values["prompts"]
+    return plan(table.select(PLANNED), config, context(**keywords)).values["prompts"]
 
 
-def test_plan_asks_for_the_target_over_all_rounds_and_travels_as_json():
-    prompts = plan_of(pool_of(20), Config(engine="t", target=100, rounds=3))
-    assert len(prompts) == 5  # 100 / 3 rounds / 7 tasks a prompt, rounded up
-    assert [p["k"] for p in prompts] == list(range(5))
-    assert json.loads(json.dumps(prompts)) == prompts
-    assert len(plan_of(pool_of(20), Config(engine="t", target=100, prompts_per_round=2))) == 2
+def test_plan_asks_for_its_share_of_the_target_and_travels_as_json():
+    table, config = pool_of(20), Config(engine="t", target=100, rounds=3)
+    values = plan(table.select(PLANNED), config, context()).values
+    assert len(values["prompts"]) == 5  # 100 / 3 rounds / 7 tasks a prompt, rounded up
+    assert [p["k"] for p in values["prompts"]] == list(range(5))
+    assert [row[:6] for row in values["findings"][0]["rows"]] == [[1, 5, 35, None, 0, 100]]
+    assert json.loads(json.dumps(values)) == values
+    assert len(plan_of(table, Config(engine="t", target=100, prompts_per_round=2))) == 2
 
 
 def test_plan_takes_different_examples_and_at_most_two_made_by_machines():
     table = pool_of(20, machine=20)
     ops = dict(zip(table["id"].to_pylist(), table["op"].to_pylist(), strict=True))
-    prompts = plan_of(table, Config(engine="t", target=70))
+    prompts = plan_of(table, Config(engine="t", target=70, rounds=1))
     for prompt in prompts:
         assert len(set(prompt["examples"])) == 8
         assert sum(ops[i] is not None for i in prompt["examples"]) == 2
@@ -90,7 +93,7 @@ def test_plan_is_the_same_for_any_row_order_and_another_for_another_round_or_see
     table, config = pool_of(30), Config(engine="t", target=70)
 
     def parts(**keywords):
-        prompts = plan(table.select(["id", "messages", "lang", "op"]), config, context(**keywords))
+        prompts = plan(table.select(PLANNED), config, context(**keywords))
         return [[p[name] for p in prompts.values["prompts"]] for name in ("host", "examples")]
 
     assert plan_of(table, config) == plan_of(table.take(list(range(29, -1, -1))), config)
@@ -99,7 +102,7 @@ def test_plan_is_the_same_for_any_row_order_and_another_for_another_round_or_see
 
 
 def test_seed_of_a_request_depends_on_the_run_the_round_and_the_prompt():
-    table, config = pool_of(10), Config(engine="teacher", target=70)
+    table, config = pool_of(10), Config(engine="teacher", target=70, rounds=1)
 
     def seeds(**keywords):
         return {r["made_by"]["seed"] for r in made(table, run(table, ScriptedLLM(), config, **keywords))}
@@ -111,7 +114,8 @@ def test_seed_of_a_request_depends_on_the_run_the_round_and_the_prompt():
 def test_first_of_many_like_tasks_is_the_one_that_is_kept():
     table = pool_of(10)
     said = "\n".join(f"{9 + i}. Name one of the great rivers of Asia, please{'!' * i}" for i in range(6))
-    rows = made(table, run(table, ScriptedLLM(lambda request: said), Config(engine="teacher", target=21)))
+    config = Config(engine="teacher", target=21, rounds=1)
+    rows = made(table, run(table, ScriptedLLM(lambda request: said), config))
     assert len(rows) == 18
     assert [r["k"] for r in rows if r["drop_rule"] is None] == [1]
 
@@ -120,7 +124,9 @@ def test_plan_of_a_small_or_unusable_pool_shows_what_there_is():
     assert len(plan_of(pool_of(3), Config(engine="t", target=7))[0]["examples"]) == 3
     assert plan_of(pool_of(0), Config(engine="t", target=7)) == []
     too_long = samples([{"id": "a", "messages": [{"role": "user", "content": "word " * 151}]}])
-    assert plan_of(too_long, Config(engine="t", target=7)) == []
+    values = plan(too_long.select(PLANNED), Config(engine="t", target=7), context()).values
+    assert values["prompts"] == []
+    assert values["findings"][0]["rows"] == [[1, 0, 0, None, 0, 7, "no row of the pool can be an example"]]
     lines = samples([{"id": "a", "messages": [{"role": "user", "content": "Sort:\n  2\n1"}]}])
     assert plan_of(lines, Config(engine="t", target=7))[0]["texts"] == ["Sort: 2 1"]
 
@@ -185,8 +191,9 @@ CONTEXT_ERROR = Completion(error="prompt of 9000 tokens, the limit is 2048")
     ],
 )
 def test_response_that_gives_no_tasks_is_one_dropped_row(said, rule, detail, raw):
-    table = pool_of(10)
-    after = run(table, ScriptedLLM(lambda request: said))
+    table, llm = pool_of(10), ScriptedLLM(lambda request: said)
+    after = run(table, llm)
+    assert llm.calls == ([1, 1] if rule == "unparsable" else [1])  # only what cannot be read is asked again
     rows = made(table, after)
     assert [(r["drop_stage"], r["drop_rule"], r["drop_detail"], r["raw"], r["k"]) for r in rows] == [
         (STAGE, rule, detail, raw, 0)
@@ -201,33 +208,21 @@ def test_response_of_a_hundred_items_is_unparsable():
     assert [(r["drop_rule"], r["drop_detail"]) for r in rows] == [("unparsable", "100 numbered items")]
 
 
-@pytest.mark.parametrize(
-    ("text", "lang", "rule"),
-    [
-        ("Write a poem", "en", ("too_short", "3 words, at least 4")),
-        ("Write a short poem", "en", None),
-        ("写一首诗", "zh", ("too_short", "2 words, at least 4")),
-        ("写一首关于海的诗", "zh", None),
-        ("word " * 151, "en", ("too_long", "151 words, at most 150")),
-        ("字" * 301, "zh", ("too_long", "151 words, at most 150")),
-        ("字" * 300, "zh", None),
-        ("Describe the picture in detail", "en", ("blocked_word", "picture")),
-        ("Tell me how to Go To the moon", "en", ("blocked_word", "go to")),
-        ("Explain what a mapping does there", "en", None),
-        ("请描述下面这张图片的内容", "zh", ("blocked_word", "图片")),
-        ("write a program that sorts numbers", "en", ("writes_program", "Write a program")),
-        ("编写一个程序来计算阶乘", "zh", ("writes_program", "编写一个程序")),
-        ('"Hello" means what in French?', "en", ("starts_with_punctuation", '"')),
-        ("，请把这句话翻译成英文", "zh", ("starts_with_punctuation", "，")),
-        ("《三国演义》的作者是谁？", "zh", None),
-        ("“画蛇添足”是什么意思？", "zh", None),
-        ("Éclairs are made in what way?", "en", ("starts_with_non_ascii", "É")),
-        ("Éclairs, comment les faire bien ?", "fr", None),
-        ("写一首关于海的诗", "en", None),
-    ],
-)
-def test_broken_rule_of_each_kind_of_task_names_the_rule(text, lang, rule):
-    assert broken_rule(text, lang, Config(engine="t", target=1)) == rule
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_response_that_cannot_be_read_is_asked_again_with_another_seed(lang):
+    table = pool_of(10) if lang == "en" else pool_of(0, chinese=10)
+    task = "Name three rivers of Asia." if lang == "en" else "请列举亚洲的三条大河。"
+    texts = iter(["I would rather talk.", "我更想聊天。", f"9. {task}"])
+    seeds = []
+
+    def script(request):
+        seeds.append(request.sampling.seed)
+        return next(texts)
+
+    (row,) = made(table, run(table, ScriptedLLM(script), Config(engine="teacher", target=7, retries=2)))
+    assert len(set(seeds)) == 3
+    assert (row["drop_rule"], row["made_by"]["seed"]) == (None, seeds[-1])
+    assert instruction_of(row["messages"]) == task
 
 
 def test_task_that_breaks_a_rule_is_kept_as_a_dropped_row():
@@ -273,9 +268,10 @@ def test_novelty_judges_only_rows_this_stage_made_this_round():
 def test_rounds_use_tasks_of_earlier_rounds_as_examples():
     table = pool_of(10)
     config = Config(engine="teacher", target=70, rounds=2)
-    first = live(run(table, ScriptedLLM(), config))
+    first = live(run(table, ScriptedLLM(), config, fingerprint="one"))
     new = set(first["id"].to_pylist()) - set(table["id"].to_pylist())
-    second = made(first, run(first, ScriptedLLM(), config, round=2))
+    keywords = {"round": 2, "fingerprint": "two", "earlier_rounds": ("one",)}
+    second = made(first, run(first, ScriptedLLM(), config, **keywords))
     assert new
     assert all(len(new & set(r["parents"])) == min(2, len(new)) for r in second)
     assert {r["round"] for r in second} == {2}
@@ -283,26 +279,21 @@ def test_rounds_use_tasks_of_earlier_rounds_as_examples():
 
 @pytest.mark.parametrize("size", [1, 3, 50])
 def test_rows_do_not_depend_on_how_the_table_is_split(size):
-    table, config = pool_of(20, chinese=10), Config(engine="teacher", target=70)
+    table, config = pool_of(20, chinese=10), Config(engine="teacher", target=70, rounds=1)
     whole = run(table, ScriptedLLM(), config, fingerprint="f")
     planned = replace(context(plan_of(table, config)), engine=ScriptedLLM())
     pieces = [generate(table.slice(i, size), config, planned) for i in range(0, len(table), size)]
     split = pa.concat_tables(pieces)
-    narrow = live(split).select(["id", "messages", "op", "round", "k", "parents"])
-    dropped = {r["id"]: r["drop_detail"] for r in judge_novelty(narrow, config, planned).to_pylist()}
-    ours = {r["id"]: r | {"drop_detail": dropped.get(r["id"], r["drop_detail"])} for r in split.to_pylist()}
-    theirs = {r["id"]: r for r in whole.to_pylist()}
-    marks = ("drop_stage", "drop_rule")
+    narrow = live(split).select(JUDGED)
+    ours = join_decisions(split, judge_novelty(narrow, config, planned), STAGE)
     assert len(made(table, whole)) > 20
-    assert dropped
-    assert {i: {n: v for n, v in r.items() if n not in marks} for i, r in ours.items()} == {
-        i: {n: v for n, v in r.items() if n not in marks} for i, r in theirs.items()
-    }
+    assert "not_novel" in whole["drop_rule"].to_pylist()
+    assert ours.sort_by("id").to_pylist() == whole.sort_by("id").to_pylist()
 
 
 def test_counts_of_a_run_add_up():
     table = pool_of(30, chinese=10)
-    after = run(table, ScriptedLLM(), Config(engine="teacher", target=140))
+    after = run(table, ScriptedLLM(), Config(engine="teacher", target=140, rounds=1))
     counts = count(table, after)
     assert counts.passed == 40
     assert counts.made_kept + counts.made_dropped == len(after) - 40 == 20 * 7
@@ -314,7 +305,8 @@ def test_empty_table_makes_nothing():
     llm = ScriptedLLM()
     after = run(samples([]), llm)
     assert len(after) == 0
-    assert after.schema.equals(samples([]).schema)
+    assert after.drop_columns(["similar"]).schema.equals(samples([]).schema)
+    assert after.schema.field("similar").type == SIMILAR
     assert sum(llm.calls) == 0
 
 
@@ -336,7 +328,8 @@ def test_dropped_rows_are_no_examples_and_no_hosts():
             {"in_context": 4, "machine_in_context": 5},
             r"machine_in_context \(5\) is more than in_context \(4\)",
         ),
-        ({"min_words": 10, "max_words": 9}, r"min_words \(10\) is more than max_words \(9\)"),
+        ({"form": "list"}, "form"),
+        ({"similar": 0}, "similar"),
         ({"rouge_treshold": 0.7}, "rouge_treshold"),
         ({"target": 0}, "target"),
     ],
@@ -351,4 +344,7 @@ def test_config_defaults_are_the_published_ones():
     assert (config.in_context, config.machine_in_context, config.rouge_threshold) == (8, 2, 0.7)
     assert (config.min_words, config.max_words) == (4, 150)
     assert (config.temperature, config.top_p, config.max_tokens) == (0.7, 0.5, 1024)
-    assert {"image", "go to", "图片"} <= set(self_instruct.BLOCKED_WORDS)
+    assert (config.similar, config.form, config.first_character) == (10, "tasks", True)
+    assert config.blocked_words[:13] == BLOCKED_WORDS[:13]
+    assert {"image", "go to", "图片"} <= set(config.blocked_words)
+    assert config.blocked_openings[0] == "Write a program"

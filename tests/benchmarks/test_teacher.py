@@ -32,7 +32,7 @@ def row(id: str, op: str, text: str = INSIDE, answer: str = "", dropped: str | N
 
 @pytest.fixture
 def figures():
-    config = Config(engine="teacher", target=10, tasks_per_prompt=5)
+    config = Config(engine="teacher", target=10, rounds=1, tasks_per_prompt=5)
     rows = {
         "augment.self_instruct": [
             row("a", "self_instruct"),

@@ -160,6 +160,8 @@ def test_stage_through_ray_gives_the_reference_executors_rows(ran: Ran, name: st
             seed=SEED,
             round=round,
             fingerprint=of_round[0].stage_fingerprint,
+            earlier_rounds=of_round[0].earlier_rounds,
+            prompts=of_round[0].prompts,
         )
         before = of_round[-1].folder
         found = ran.after(before)

@@ -190,6 +190,13 @@ def test_explain_json_of_a_lone_surrogate_can_be_written() -> None:
     assert json.loads(text)["row"]["row"]["raw"] == "a\\ud800b"
 
 
+def test_explain_of_similar_rows_tells_their_ids_and_scores() -> None:
+    similar = [{"id": "a" * 32, "score": 0.61234567}, {"id": "b" * 32, "score": 0.5}]
+    records = {SEED: {**RECORDS[SEED], "curate.perplexity": {"id": SEED, "similar": similar}}}
+    text = explain(SEED, lookup_in(records))
+    assert f"similar {'a' * 32} 0.612346; {'b' * 32} 0.5" in text
+
+
 def test_explain_of_a_long_vector_tells_its_length() -> None:
     records = {
         SEED: {**RECORDS[SEED], "curate.perplexity": {"id": SEED, "embedding": [0.25] * 384, "few": [1, 2]}}

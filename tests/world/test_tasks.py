@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from raysft.augment.self_instruct import Config, broken_rule
+from raysft.augment.task_rules import TaskRules, broken_rule
 from raysft.sample import SCHEMA, samples
 from raysft.world import held_out
 from raysft.world.check import check, truth_of
@@ -18,7 +18,7 @@ from raysft.world.tasks import generate
 from raysft.world.turns import TWO_TURNS_SHARE
 
 BY_NAME = [pytest.param(kind, id=f"{kind.name}.{kind.lang}") for kind in KINDS]
-RULES = Config(engine="none", target=1)
+RULES = TaskRules()
 PART = Part(("lookup", "comparison"), 2)
 
 
