@@ -203,7 +203,6 @@ BENCHMARK = Benchmark(
         Side("rouge_score", with_rouge_score, packages=("rouge_score", "numpy")),
         Side("rapidfuzz_allpairs", with_rapidfuzz, packages=("rapidfuzz", "numpy")),
     ),
-    rounds=3,
     check=same_answers,
     options=options,
 )

@@ -85,6 +85,20 @@ def test_imports_of_ray_and_engine_libraries_stay_in_their_homes(path: Path) -> 
         assert not top & ENGINE_LIBRARIES
 
 
+def test_imports_of_what_stands_beside_vllm_never_reach_numba() -> None:
+    """vLLM's CPU workers import what their program's main module imports, and die where numba is loaded."""
+    by_name = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES}
+    reached, waiting = set(), [name for name in by_name if name.split(".")[1] in ("engines", "augment")]
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        imports = imports_of(by_name[name])
+        assert not {i for i in imports if i.split(".")[0] == "numba"}, f"{name} imports numba"
+        modules = {i for full in imports for i in (full, full.rpartition(".")[0]) if i in by_name}
+        waiting += modules - reached
+    assert {"raysft.engines.vllm_engine", "raysft.algorithms.rouge"} <= reached
+
+
 @pytest.mark.parametrize("package", sorted(p for p in (ROOT / "raysft").rglob("__init__.py")), ids=str)
 def test_init_of_a_package_has_no_logic(package: Path) -> None:
     statements = ast.parse(package.read_text(encoding="utf-8")).body
