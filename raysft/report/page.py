@@ -23,6 +23,7 @@ from raysft.report.view import (
     RunView,
     count_of,
     dropped_rows,
+    findings,
     models,
     operation_counts,
     rows_out,
@@ -174,14 +175,13 @@ def _findings(view: RunView) -> list[dict[str, Any]]:
     """The tables that stages found, each under its title."""
     return [
         {
-            "stage": untrusted.one_line(manifest["stage"]),
+            "stage": untrusted.one_line(stage),
             "title": untrusted.one_line(table["title"]),
             "columns": [untrusted.one_line(column, 60) for column in table["columns"]],
             "rows": [[_cell(cell) for cell in row] for row in table["rows"][:FINDING_ROWS]],
             "more": max(0, len(table["rows"]) - FINDING_ROWS),
         }
-        for manifest in view.manifests
-        for table in manifest.get("findings") or ()
+        for stage, table in findings(view)
     ]
 
 

@@ -162,6 +162,24 @@ def operation_counts(view: RunView) -> list[OperationCount]:
     ]
 
 
+def findings(view: RunView) -> list[tuple[str, Mapping[str, Any]]]:
+    """(stage, table) of what stages found, in run order; of a table that every round of a stage has, the
+    last round's."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    known: dict[tuple[str, str], tuple[int, int]] = {}  # (stage, title) → its place and round
+    for manifest in view.manifests:
+        stage, round = manifest["stage"], manifest.get("round") or 1
+        for table in manifest.get("findings") or ():
+            place, before = known.get((stage, table["title"]), (-1, round))
+            if round > before:
+                found[place] = (stage, table)
+            else:  # the first of its title, or of another stage of the recipe of the same name
+                place = len(found)
+                found.append((stage, table))
+            known[stage, table["title"]] = (place, round)
+    return found
+
+
 def _by_falling_count(counts: Mapping[str, int]) -> dict[str, int]:
     rules = [(rule, rows) for rule, rows in counts.items() if rule != MADE]
     return dict(sorted(rules, key=lambda r: (-r[1], r[0])))

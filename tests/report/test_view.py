@@ -1,4 +1,6 @@
-from raysft.report.view import RuleCount, RunView, models, rule_counts, totals
+from typing import Any
+
+from raysft.report.view import RuleCount, RunView, findings, models, operation_counts, rule_counts, totals
 from tests.report.runs import manifest, manifests, view
 
 
@@ -58,3 +60,31 @@ def test_rule_counts_stand_in_run_order_and_tell_bad_records_apart() -> None:
 
 def test_models_are_listed_once_an_engine() -> None:
     assert models(view()) == {"teacher": ("Qwen/Qwen3-8B", "9c925d64"), "embedder": ("packaged:minilm", "")}
+
+
+def found(stage: str, round: int, title: str, value: int) -> dict[str, Any]:
+    table = {"title": title, "columns": ["n"], "rows": [[value]]}
+    return manifest(f"{stage}-{round}-{value}", stage, None, 1.0, {}, round=round, findings=[table])
+
+
+def test_findings_of_rounds_are_the_last_rounds_and_those_of_a_second_stage_stand_beside_them() -> None:
+    grow, cover = "augment.self_instruct", "curate.coverage"
+    stages = [found(grow, r, "growth", r) for r in (1, 2, 3)] + [found(cover, 1, "gaps", 4)]
+    stages += [found(grow, r, "growth", r + 10) for r in (1, 2)] + [found(cover, 1, "gaps", 5)]
+    told = [(stage, table["rows"][0][0]) for stage, table in findings(view(manifests=stages))]
+    assert told == [(grow, 3), (cover, 4), (grow, 12), (cover, 5)]
+
+
+def test_operations_of_all_rounds_add_up_and_a_rule_of_another_stage_does_not_count() -> None:
+    def made(round: int, operations: dict[str, Any], stage: str = "augment.self_instruct") -> dict[str, Any]:
+        return manifest(f"{stage}-{round}", stage, None, 1.0, {"operations": operations}, round=round)
+
+    stages = [
+        made(1, {"self_instruct": {"made": 10, "truncated": 1}}),
+        made(1, {"self_instruct": {"not_novel": 3}}),
+        made(2, {"self_instruct": {"made": 5, "not_novel": 1}}),
+        made(1, {"self_instruct": {"too_short": 2}}, "curate.rules"),
+    ]
+    (count,) = operation_counts(view(manifests=stages))
+    assert (count.made, count.kept) == (15, 10)
+    assert list(count.rules.items()) == [("not_novel", 4), ("truncated", 1)]
