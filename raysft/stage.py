@@ -71,7 +71,8 @@ class TableConfig(StageConfig):
 class Fitted:
     """What `Fit` functions found: arrays (stored as safetensors) and JSON values.
 
-    `values["findings"]`, if there, is a list of `finding(…)` tables for the manifest and the report.
+    `values["findings"]`, if there, is a list of `finding(…)` tables for the manifest and the report, and
+    `values["notes"]` a list of lines for whoever watches the run.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)

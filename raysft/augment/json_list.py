@@ -1,9 +1,9 @@
 """Read the JSON list of objects that a model was asked for, whatever it wrote around it.
 
 `objects` finds the list behind a preamble, in a code fence, as one object alone, as objects one a line, as
-several lists, or as the only value of an object around it. Objects that are complete stay when what follows
-them was cut off or is broken: that comes back as text, so that it can be told from nothing. `text_at` reads
-a value of such an object as text.
+several lists, or as the only value of an object around it; trailing commas are no obstacle. Objects that
+are complete stay when what follows them was cut off or is broken: that comes back as text, so that it can
+be told from nothing. `text_at` reads a value of such an object as text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _EMPTY = re.compile(r"\[\s*\]")
 _GAP = re.compile(r"(?:[\s,\[\]]|```(?:json)?)*")
 _WRAPPED = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*(?=\[\s*\{)')
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_DECODER = json.JSONDecoder(strict=False)  # line breaks may stand in strings as they are
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+DECODER = json.JSONDecoder(strict=False)  # line breaks may stand in strings as they are
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def objects(text: str) -> Objects:
     Raises:
         Unparsable: there is neither an empty list nor the beginning of an object.
     """
-    text = text[:MAX_CHARS]
+    text = without_trailing_commas(text[:MAX_CHARS])
     start = _START.search(text)
     if start is None:
         if _EMPTY.search(text):
@@ -53,6 +54,11 @@ def objects(text: str) -> Objects:
         return Objects(_unwrapped(read.found[0]) or read.found)
     wrapped = None if read.found else _WRAPPED.match(read.rest)
     return _read(read.rest, wrapped.end()) if wrapped else read
+
+
+def without_trailing_commas(text: str) -> str:
+    """The text without commas before a closing bracket or brace, but for those within strings."""
+    return _TRAILING_COMMA.sub(lambda found: found[1] or "", text)
 
 
 def text_at(value: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -81,7 +87,7 @@ def _read(text: str, at: int) -> Objects:
         if not text.startswith("{", at):
             return Objects(found, text[at:] if depth > 0 else "")
         try:
-            value, end = _DECODER.raw_decode(text, at)
+            value, end = DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             return Objects(found, text[at:])
         if _is_too_deep(value):

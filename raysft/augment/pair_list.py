@@ -8,17 +8,15 @@ fence. Trailing commas and line breaks within a string are no obstacle.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raysft.augment.json_list import DECODER, MAX_CHARS, text_at, without_trailing_commas
+
 TASK_KEYS = ("instruction", "task", "prompt", "question", "指令", "任务", "问题", "题目")
 INPUT_KEYS = ("input", "输入")
 ANSWER_KEYS = ("output", "answer", "response", "输出", "答案", "回答", "回复")
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
-_DECODER = json.JSONDecoder(strict=False)  # not strict: line breaks may stand in strings
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def schema(most: int) -> dict[str, Any]:
 
 def pairs(text: str) -> list[Pair | str]:
     """What stands in a text, in order: a `Pair`, or the piece from a brace on that is none."""
-    text = _TRAILING_COMMA.sub(lambda found: found[1] or "", text)
+    text = without_trailing_commas(text[:MAX_CHARS])
     found: list[Pair | str] = []
     unread, at = -1, text.find("{")
     while at >= 0:
@@ -61,7 +59,7 @@ def pairs(text: str) -> list[Pair | str]:
 def _decoded(text: str, at: int) -> tuple[Any, int]:
     """The JSON value that begins here, or None, and where to read on."""
     try:
-        return _DECODER.raw_decode(text, at)
+        return DECODER.raw_decode(text, at)
     except (ValueError, RecursionError):  # RecursionError: thousands of opening braces
         return None, at + 1
 
@@ -72,23 +70,10 @@ def _pairs_in(value: Any) -> Iterator[Pair]:
         for item in value:
             yield from _pairs_in(item)
     elif isinstance(value, Mapping):
-        fields = {str(key).strip().lower(): said for key, said in value.items()}
-        task, answer = _first(fields, TASK_KEYS), _first(fields, ANSWER_KEYS)
-        if task is not None or answer is not None:
-            given = _text(_first(fields, INPUT_KEYS))
-            instruction = "\n".join(part for part in (_text(task), given) if part)
-            yield Pair(instruction, _text(answer))
+        task, answer = text_at(value, TASK_KEYS), text_at(value, ANSWER_KEYS)
+        if task or answer:
+            given = text_at(value, INPUT_KEYS)
+            yield Pair("\n".join(part for part in (task, given) if part), answer or "")
         else:
             for item in value.values():
                 yield from _pairs_in(item)
-
-
-def _first(fields: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((fields[key] for key in keys if key in fields), None)
-
-
-def _text(value: Any) -> str:
-    """A text as it is, nothing for null, and anything else as JSON."""
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -145,7 +145,8 @@ def plan(pool: pa.Table, config: Config, context: Context) -> Fitted:
     ids, n = sorted(pool["id"].to_pylist()), config.target
     offset = uniform(context.seed, context.stage, "host")
     places = [min(int((k + offset) / n * len(ids)), len(ids) - 1) for k in range(n)] if ids else []
-    return Fitted(values={"hosts": [ids[place] for place in places]})
+    notes = [] if ids else ["asks for nothing: there is no row that could host a prompt"]
+    return Fitted(values={"hosts": [ids[place] for place in places], "notes": notes})
 
 
 def generate(table: pa.Table, config: Config, context: Context) -> pa.Table:

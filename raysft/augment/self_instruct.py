@@ -113,7 +113,8 @@ def plan(pool: pa.Table, config: Config, context: Context) -> Fitted:
     """This round's prompts over the pool (id, messages, task, lang, op, round, k, parents).
 
     `values["prompts"]` is a list of {k, lang, host, examples: ids, texts}, k from 0; `values["findings"]`
-    tells what all rounds so far asked and kept. A pool without a possible example has no prompt.
+    tells what all rounds so far asked and kept, and `values["notes"]` why nothing is asked. A pool without a
+    possible example has no prompt.
     """
     rows = pool.sort_by("id").to_pylist()
     examples = examples_of(rows, config.max_words, config.balance)
@@ -129,7 +130,8 @@ def plan(pool: pa.Table, config: Config, context: Context) -> Fitted:
         prompts.append(
             {"k": k, "lang": lang, "host": host["id"], **_shown(examples, lang, k, config, context)}
         )
-    return Fitted(values={"prompts": prompts, "findings": [table_of(config, rounds)]})
+    notes = [] if n else [f"asks for nothing: {rounds[-1].note}"]
+    return Fitted(values={"prompts": prompts, "findings": [table_of(config, rounds)], "notes": notes})
 
 
 def generate(table: pa.Table, config: Config, context: Context) -> pa.Table:

@@ -116,7 +116,8 @@ class Tally:
 
 
 def report(rows: pa.Table, config: Config, context: Context) -> Fitted:
-    """`values["findings"]`: the summary, and a table of gaps for each kind that has any."""
+    """`values["findings"]`: the summary, and a table of gaps for each kind that has any; `values["notes"]`: a
+    line of it."""
     terms = config.terms
     process_of = {
         _label(name, step): name for name in terms.processes for step in _steps(terms, name)
@@ -146,7 +147,9 @@ def report(rows: pa.Table, config: Config, context: Context) -> Fitted:
             gaps.append(_gaps(kind, weak, tallies, config))
     columns_named = ["", "listed", "covered", "share", "acquired rows that touch any", "made rows that do"]
     title = f"Coverage of {config.domain or 'the domain'}, by {config.least} rows or more"
-    return Fitted(values={"findings": [finding(title, columns_named, summary), *gaps]})
+    note = ", ".join(f"{covered} of {listed} {kinds}" for kinds, listed, covered, *_ in summary)
+    tables = [finding(title, columns_named, summary), *gaps]
+    return Fitted(values={"findings": tables, "notes": [f"covers {note}"]})
 
 
 PLURALS = {"term": "terms", "scenario": "scenarios", "process": "processes"}

@@ -162,7 +162,7 @@ class Run:
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
-        findings = read_fitted(self.storage, [p.folder]).values.get("findings", ()) if p.barriers else ()
+        told = read_fitted(self.storage, [p.folder]).values if p.barriers else {}
         sealed = manifest.seal(
             self.storage,
             Manifest(
@@ -177,13 +177,15 @@ class Run:
                 parents=manifest.parents_of(self.sealed),
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
-                findings=tuple(findings),
+                findings=tuple(told.get("findings", ())),
                 seconds=round(seconds, 3),
                 engine_start_seconds=round(engine_starts, 3),
             ),
         )
         self.sealed.append(sealed)
         self.progress.end(label(p.folder), sealed.counts, sealed.seconds)
+        for note in told.get("notes", ()):
+            self.progress.note(f"  {label(p.folder)}: {note}")
 
 
 def label(folder: str) -> str:

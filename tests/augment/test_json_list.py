@@ -23,6 +23,7 @@ REMARKS = st.text("ab 好的，：\n`")
         f"好的，两个例子如下：\n```\n{LISTED}\n```\n希望有帮助！",
         f"An [ordered] list (see [1]): {LISTED}",
         LISTED[:-1] + ",]",
+        LISTED.replace('"}', '", }'),
         "\n".join(json.dumps(one) for one in TWO),
         f"[{json.dumps(TWO[0])}]\n[{json.dumps(TWO[1])}]",
         f"```json\n[{json.dumps(TWO[0])}]\n```\n```json\n[{json.dumps(TWO[1])}]\n```",
@@ -39,6 +40,10 @@ def test_objects_of_one_object_alone_is_a_list_of_it():
         [{"input": "a", "output": ["b"]}]
     )
     assert objects('{"output": [{"a": 1}], "input": "b"}') == Objects([{"output": [{"a": 1}], "input": "b"}])
+
+
+def test_objects_with_commas_before_brackets_in_their_texts_keep_them():
+    assert objects('[{"output": "f(a,)", "input": "[1,]"},]').found == [{"output": "f(a,)", "input": "[1,]"}]
 
 
 def test_objects_with_line_breaks_in_their_texts_are_read():

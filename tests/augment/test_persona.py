@@ -242,6 +242,8 @@ def test_rows_do_not_depend_on_how_the_table_is_split(size):
 
 def test_empty_pool_hosts_nothing_and_makes_nothing():
     assert run(samples([]), ScriptedLLM()).equals(samples([]))
+    notes = plan(samples([]).select(["id"]), config_of(), Context(STAGE, "f", 0)).values["notes"]
+    assert notes == ["asks for nothing: there is no row that could host a prompt"]
 
 
 def test_personas_of_files_are_those_of_a_list_and_are_part_of_the_config(tmp_path):

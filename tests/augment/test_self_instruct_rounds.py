@@ -98,12 +98,21 @@ def test_rounds_are_told_as_a_finding_with_why_no_more_is_asked():
     context = Context(STAGE, "round 3", 0, round=3, earlier_rounds=("round 1", "round 2"))
     values = plan(live(after[1]).select(PLANNED), config, context).values
     assert values["prompts"] == []
+    assert values["notes"] == ["asks for nothing: exhausted: round 2 kept 0 of 56, less than 2.0%"]
     (told,) = values["findings"]
     assert told["rows"] == [
         [1, 8, 56, 3, 3, 40, "as many prompts as prompts_per_round"],
         [2, 8, 56, 0, 3, 40, "as many prompts as prompts_per_round"],
         [3, 0, 0, None, 3, 40, "exhausted: round 2 kept 0 of 56, less than 2.0%"],
     ]
+
+
+def test_pool_without_a_usable_task_is_told_and_one_with_some_is_not():
+    config = Config(engine="teacher", target=7)
+    long = samples([{"id": "a", "messages": [{"role": "user", "content": "word " * 151}]}])
+    values = plan(long.select(PLANNED), config, Context(STAGE, "f", 0)).values
+    assert values["notes"] == ["asks for nothing: no row of the pool can be an example"]
+    assert plan(pool_of(9).select(PLANNED), config, Context(STAGE, "f", 0)).values["notes"] == []
 
 
 def test_rounds_after_a_poor_one_ask_for_more():

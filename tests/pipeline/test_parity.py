@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from raysft import stage as stages
+from raysft.augment.evolve import OPERATIONS
 from raysft.recipe import Recipe
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest
@@ -95,6 +97,7 @@ class Ran:
     recipe: Recipe
     passes: tuple[Pass, ...]
     manifests: list[Manifest]
+    said: str
 
     def after(self, folder: str) -> pa.Table:
         """All rows after the pass with this folder."""
@@ -137,8 +140,8 @@ def ran(request: pytest.FixtureRequest, local_ray: Capacity, tmp_path_factory: p
     engines = fake_engines(folder, cut.replicas)
     recipe = recipe_of(folder, sources(folder), entries, engines=engines, seed=SEED)
     has = replace(local_ray, cpus=float(cut.cpus))
-    manifests, _ = execute(recipe, has)
-    return Ran(recipe, make_plan(recipe).passes, manifests)
+    manifests, said = execute(recipe, has)
+    return Ran(recipe, make_plan(recipe).passes, manifests, said)
 
 
 def test_stages_all_have_a_case() -> None:
@@ -178,6 +181,21 @@ def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
     assert {rule for m in manifests for rule in m.counts.rules} >= REACHED[name]
     assert (made > 0) == name.startswith("augment.")
     assert manifests[-1].counts.rows_out > 0
+
+
+def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_progress_view(ran: Ran) -> None:
+    told = {m.stage: [table["title"] for table in m.findings] for m in ran.manifests if m.findings}
+    assert set(told) == {"augment.self_instruct", "curate.coverage"}
+    (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
+    assert re.match(r"\d of \d+ terms", line), line
+
+
+def test_operations_of_made_rows_add_up_to_what_was_made(ran: Ran) -> None:
+    for m in ran.manifests:
+        made = sum(counts.get("made", 0) for counts in m.counts.operations.values())
+        assert made == m.counts.made_kept + m.counts.made_dropped
+    evolved = [m.counts.operations for m in ran.manifests if m.stage == "augment.evolve"]
+    assert {op for counts in evolved for op in counts} == {f"evolve_{name}" for name in OPERATIONS}
 
 
 def test_counts_of_a_stage_are_what_the_stage_before_gave(ran: Ran) -> None:
