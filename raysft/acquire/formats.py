@@ -117,7 +117,7 @@ def format_of(value: Any) -> Format | None:
     if not isinstance(value, Mapping):
         return None
     for key in CONVERSATION_KEYS:
-        turns = _unpacked(value.get(key))
+        turns = unpacked(value.get(key))
         if isinstance(turns, list) and turns and isinstance(turns[0], Mapping):
             if "from" in turns[0]:
                 return "sharegpt"
@@ -209,7 +209,7 @@ def _alpaca(row: Mapping[str, Any]) -> list[Example]:
 
 
 def _history(value: Any) -> Turns:
-    pairs = _unpacked(value)
+    pairs = unpacked(value)
     if pairs is None or pairs == "":
         return []
     if not isinstance(pairs, list) or not all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
@@ -244,7 +244,7 @@ def _seed_tasks(row: Mapping[str, Any]) -> list[Example]:
     for key in ("instruction", "instances"):
         if key not in row:
             raise Unreadable(f"missing_field: {key}")
-    instances = _unpacked(row["instances"])
+    instances = unpacked(row["instances"])
     if not isinstance(instances, list):
         raise Unreadable(f"wrong_type: instances is {_named(instances)}, not a list")
     if not instances:
@@ -301,7 +301,7 @@ def _conversation(row: Mapping[str, Any]) -> tuple[list[Any], str]:
         raise Unreadable(f"missing_field: {' or '.join(CONVERSATION_KEYS)}")
     # A table that was joined from several sources may have a null under the names of the others.
     key = next((key for key in named if row[key] is not None), named[0])
-    turns = _unpacked(row[key])
+    turns = unpacked(row[key])
     if not isinstance(turns, list):
         raise Unreadable(f"wrong_type: {key} is {_named(turns)}, not a list")
     if not turns:
@@ -323,7 +323,7 @@ def read_turns(turns: Sequence[Any], where: str, role_key: str = "role", text_ke
         if role_key not in turn:
             raise Unreadable(f"missing_field: {place}.{role_key}")
         role = _role(turn[role_key], f"{place}.{role_key}")
-        calls = _unpacked(turn.get("tool_calls")) or _unpacked(turn.get("function_call"))
+        calls = unpacked(turn.get("tool_calls")) or unpacked(turn.get("function_call"))
         if text_key not in turn and not calls:
             raise Unreadable(f"missing_field: {place}.{text_key}")
         content = _content(turn.get(text_key), f"{place}.{text_key}", has_calls=bool(calls))
@@ -371,7 +371,7 @@ def with_system(row: Mapping[str, Any], turns: Turns, default: str | None = None
     said = [*parts, *(turn["content"] for turn in turns if turn["role"] == "system")]
     if default is not None and not any(text.strip() for text in said):
         parts = [default]
-    tools = _unpacked(row.get("tools")) or _unpacked(row.get("functions"))
+    tools = unpacked(row.get("tools")) or unpacked(row.get("functions"))
     if tools:
         parts.append(tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False))
     system = "\n\n".join(part for part in parts if part.strip())
@@ -384,7 +384,7 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _unpacked(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
     """A list or object that a CSV cell or Parquet column holds as JSON text; anything else as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:

@@ -9,13 +9,12 @@ lone_surrogate, and bad_gold where the right option or the label cannot be told.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from raysft.acquire.formats import Unreadable
+from raysft.acquire.formats import Unreadable, unpacked
 from raysft.acquire.task_templates import Language, Template, Words, render
 
 Columns = Mapping[str, str | list[str]]
@@ -164,7 +163,7 @@ def look_up(row: Any, path: str) -> Any:
         return row[path]
     found: Any = row
     for part in path.split("."):
-        found = _unpacked(found)
+        found = unpacked(found)
         if isinstance(found, Mapping) and part in found:
             found = found[part]
         elif isinstance(found, list) and part == "*":
@@ -184,7 +183,7 @@ def _options(row: Mapping[str, Any], column: str | list[str]) -> tuple[str, ...]
         if all(part is _MISSING for part in parts):
             raise Unreadable(f"missing_field: {named}")
     else:
-        named, whole = column, _unpacked(look_up(row, column))
+        named, whole = column, unpacked(look_up(row, column))
         if whole is _MISSING or whole is None:
             raise Unreadable(f"missing_field: {named}")
         if not isinstance(whole, list):
@@ -219,14 +218,4 @@ def _text(value: Any, column: str, optional: bool) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise Unreadable(f"lone_surrogate: {column} holds half of a surrogate pair") from None
-    return value
-
-
-def _unpacked(value: Any) -> Any:
-    """A list or object that a CSV cell or Parquet column holds as JSON text; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
     return value
