@@ -166,18 +166,12 @@ def detect(values: Iterable[Any]) -> Layout | None:
     Raises:
         ValueError: there are objects, and none fits; names the keys seen and the layouts known.
     """
-    seen: dict[str, None] = {}
-    for value in values:
-        found = _layout_of(value)
-        if found is not None:
-            return found
-        if isinstance(value, Mapping):
-            seen.update(dict.fromkeys(map(str, value)))
-    if not seen:
-        return None
-    known = "; ".join(f"{name}: {keys}" for name, keys in EXPECTED.items())
+    found, keys = formats.first_known(values, _layout_of)
+    if found is not None or not keys:
+        return found
+    known = "; ".join(f"{name}: {expected}" for name, expected in EXPECTED.items())
     raise ValueError(
-        f"no known layout has the keys {list(seen)[:20]}; known layouts: {known}; name it with `layout:`, "
+        f"no known layout has the keys {keys}; known layouts: {known}; name it with `layout:`, "
         "or read instructions with their answers as `kind: files`"
     )
 

@@ -87,17 +87,23 @@ def detect(values: Iterable[Any]) -> Format | None:
     Raises:
         ValueError: there are objects, and none fits; names the keys seen and the formats known.
     """
+    found, keys = first_known(values, format_of)
+    if found is not None or not keys:
+        return found
+    known = "; ".join(f"{name}: {expected}" for name, expected in EXPECTED.items())
+    raise ValueError(f"no known format has the keys {keys}; known formats: {known}")
+
+
+def first_known(values: Iterable[Any], known_as: Callable[[Any], str | None]) -> tuple[Any, list[str]]:
+    """What the first row that is known is known as, or None and up to 20 keys of the objects that are not."""
     seen: dict[str, None] = {}
     for value in values:
-        found = format_of(value)
+        found = known_as(value)
         if found is not None:
-            return found
+            return found, []
         if isinstance(value, Mapping):
             seen.update(dict.fromkeys(map(str, value)))
-    if not seen:
-        return None
-    known = "; ".join(f"{name}: {keys}" for name, keys in EXPECTED.items())
-    raise ValueError(f"no known format has the keys {list(seen)[:20]}; known formats: {known}")
+    return None, list(seen)[:20]
 
 
 EXPECTED: dict[Format, str] = {
