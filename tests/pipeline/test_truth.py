@@ -56,7 +56,7 @@ def test_run_local_step_of_every_kind_is_given_no_truth(
     probe.install(monkeypatch, probe.STEPS[kind])
     after = executor.run_local(probe.PROBE, with_truth(), probe.Config(folder=str(folder)))
     found = probe.seen(folder)
-        own = {"map": set(SCHEMA.names), "partition": {*narrow, "key"}}.get(kind, narrow)
+    own = {"map": set(SCHEMA.names), "partition": {*NARROW, "key"}}.get(kind, NARROW)
     assert found[kind] == own
     assert told(after) == []
 
