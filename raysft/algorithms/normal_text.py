@@ -57,7 +57,7 @@ def normalised(texts: pa.Array) -> pa.LargeStringArray:
 def digests(texts: pa.Array) -> pa.FixedSizeBinaryArray:
     """BLAKE2b-128 of each text of a string array without nulls; null of an empty one."""
     data, offsets = string_buffers(texts)
-    view = memoryview(data)
+    view = data.data
     found = b"".join(
         hashlib.blake2b(view[start:end], digest_size=DIGEST_BYTES).digest()
         for start, end in pairwise(offsets.tolist())
@@ -98,13 +98,13 @@ def _second_part(character: str) -> str | None:
 @njit(cache=True, nogil=True)
 def _character(data: np.ndarray, at: int) -> tuple[int, int]:
     """(code point, bytes it takes) of a character beyond ASCII, in valid UTF-8."""
-    first, second = np.int64(data[at]), np.int64(data[at + 1]) & 0x3F
+    first, second = int(data[at]), int(data[at + 1]) & 0x3F
     if first < 0xE0:
         return (first & 0x1F) << 6 | second, 2
-    third = np.int64(data[at + 2]) & 0x3F
+    third = int(data[at + 2]) & 0x3F
     if first < 0xF0:
         return (first & 0x0F) << 12 | second << 6 | third, 3
-    return (first & 0x07) << 18 | second << 12 | third << 6 | np.int64(data[at + 3]) & 0x3F, 4
+    return (first & 0x07) << 18 | second << 12 | third << 6 | int(data[at + 3]) & 0x3F, 4
 
 
 @njit(cache=True, nogil=True)
