@@ -99,6 +99,21 @@ class NgramIndex:
         return row, text, covered / np.diff(self.bounds)[text]
 
 
+def holds_ngram(texts: pa.Array, n: int, n_cjk: int) -> np.ndarray:
+    """bool [texts]: whether each text of a string array without nulls is as long as an n-gram or longer."""
+    data, offsets = string_buffers(texts)
+    return _weights(data, offsets, n, n_cjk) >= n * n_cjk
+
+
+@njit(cache=True, nogil=True)
+def _weights(data: np.ndarray, offsets: np.ndarray, n: int, n_cjk: int) -> np.ndarray:
+    weights = np.zeros(len(offsets) - 1, np.int64)
+    for text in range(len(weights)):
+        _, is_cjk = token_hashes(data, offsets[text], offsets[text + 1])
+        weights[text] = len(is_cjk) * n_cjk + np.sum(is_cjk) * (n - n_cjk)
+    return weights
+
+
 @njit(cache=True, nogil=True)
 def _ngrams(is_cjk: np.ndarray, n: int, n_cjk: int) -> tuple[np.ndarray, np.ndarray]:
     """int32 (starts, stops) of a text's n-grams. A word weighs n_cjk, a CJK character n, an n-gram

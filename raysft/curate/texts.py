@@ -17,7 +17,7 @@ def texts_of(table: pa.Table, on: On | Literal["answers"]) -> pa.Array:
     "instruction" is the first user turn, "conversation" all turns' contents joined by newlines, "answers"
     those of the assistant.
     """
-    row, roles, contents = _turns(table)
+    row, roles, contents = turns_of(table)
     if on == "answers":
         is_answer = pc.equal(roles, "assistant")
         row, contents = row[is_answer.to_numpy(zero_copy_only=False)], contents.filter(is_answer)
@@ -34,7 +34,7 @@ def texts_of(table: pa.Table, on: On | Literal["answers"]) -> pa.Array:
 
 def answer_lengths(table: pa.Table) -> np.ndarray:
     """int64 [rows]: characters of all assistant turns, by which duplicates are ranked."""
-    row, roles, contents = _turns(table)
+    row, roles, contents = turns_of(table)
     is_answer = pc.equal(roles, "assistant").to_numpy(zero_copy_only=False)
     lengths = pc.utf8_length(contents).to_numpy(zero_copy_only=False).astype(np.int64)
     total = np.zeros(len(table), np.int64)
@@ -42,7 +42,7 @@ def answer_lengths(table: pa.Table) -> np.ndarray:
     return total
 
 
-def _turns(table: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
+def turns_of(table: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """All turns of all rows: the row each stands in (int64, ascending), roles and contents, "" for null."""
     messages = table["messages"].combine_chunks()
     turns = pc.list_flatten(messages)
