@@ -255,7 +255,7 @@ def annotate(table: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def report(rows: pa.Table, config: Config, context: Context) -> Fitted:
-    """`values["findings"]`: how many items of each set stand in how many rows, and which in which;
+    """`values["findings"]`: how many items of each set stand in how many rows, and the items by name;
     `values["notes"]`: a line of it."""
     column = rows["contamination"].combine_chunks()
     place = pc.list_parent_indices(column).to_numpy()
@@ -292,18 +292,10 @@ def _items(hits: pa.Table, config: Config) -> dict[str, Any]:
         holding.setdefault(where, set()).add(hit["row"])
     shown = dict(list(best.items())[: config.shown])
     texts = _texts(config, shown)
-    rows: list[list[Any]] = [
-        [
-            *where,
-            texts[where],
-            len(holding[where]),
-            hit["row"],
-            hit["part"],
-            hit["kind"],
-            round(hit["share"], 4),
-        ]
-        for where, hit in shown.items()
-    ]
+    rows: list[list[Any]] = []
+    for where, hit in shown.items():
+        about = [texts[where], len(holding[where]), hit["row"], hit["part"], hit["kind"]]
+        rows.append([*where, *about, round(hit["share"], 4)])
     if len(best) > len(shown):
         rows.append([f"and {len(best) - len(shown)} more", *[None] * (len(ITEMS) - 1)])
     return finding("Evaluation items, and the row that has most of each", ITEMS, rows)
