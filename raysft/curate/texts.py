@@ -22,14 +22,8 @@ def texts_of(table: pa.Table, on: On | Literal["answers"]) -> pa.Array:
         is_answer = pc.equal(roles, "assistant")
         row, contents = row[is_answer.to_numpy(zero_copy_only=False)], contents.filter(is_answer)
     if on == "instruction":
-        is_user = pc.equal(roles, "user").to_numpy(zero_copy_only=False)
-        rows, first = np.unique(row[is_user], return_index=True)
-        index = np.full(len(table), -1)
-        index[rows] = np.flatnonzero(is_user)[first]
-        return pc.fill_null(contents.take(pa.array(index, mask=index < 0)), "")
-    offsets = np.searchsorted(row, np.arange(len(table) + 1))
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), contents)
-    return pc.binary_join(lists, "\n")
+        return pc.fill_null(contents.take(first_user_turns(row, roles, len(table))), "")
+    return pc.binary_join(lists_of_turns(row, contents, len(table)), "\n")
 
 
 def answer_lengths(table: pa.Table) -> np.ndarray:
@@ -40,6 +34,21 @@ def answer_lengths(table: pa.Table) -> np.ndarray:
     total = np.zeros(len(table), np.int64)
     np.add.at(total, row[is_answer], lengths[is_answer])
     return total
+
+
+def first_user_turns(row: np.ndarray, roles: pa.Array, rows: int) -> pa.Array:
+    """int64 [rows]: place among the turns of each row's first user turn, null where there is none."""
+    is_user = pc.equal(roles, "user").to_numpy(zero_copy_only=False)
+    asking, first = np.unique(row[is_user], return_index=True)
+    place = np.full(rows, -1)
+    place[asking] = np.flatnonzero(is_user)[first]
+    return pa.array(place, mask=place < 0)
+
+
+def lists_of_turns(row: np.ndarray, values: pa.Array, rows: int) -> pa.LargeListArray:
+    """A value a turn as a list a row."""
+    starts = np.searchsorted(row, np.arange(rows + 1))
+    return pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), values)
 
 
 def turns_of(table: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
