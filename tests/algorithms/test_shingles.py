@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from raysft.algorithms.shingles import repeated_share, shingles, string_buffers
 
 M = (1 << 64) - 1
-FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+SHINGLE_START, SHINGLE_PRIME = 0x243F6A8885A308D3, 0x9E3779B97F4A7C15
 TEXTS = st.text(
     st.one_of(
         st.sampled_from("ab 1,.。!?+-<的我你他😀ＡＢ１　々カé\n_&"),
@@ -69,16 +69,17 @@ def reference_tokens(text: str) -> list[tuple[str, bool]]:
 
 def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
     def token_hash(token: str) -> int:
-        state = FNV_OFFSET
-        for c in token:
-            state = ((state ^ ord(c)) * FNV_PRIME) & M
-        return mix64(state)
+        data = token.encode()
+        state = 0
+        for i in range(0, len(data) + 1, 8):
+            state = mix64(state ^ int.from_bytes(data[i : i + 8], "little"))
+        return state
 
     def range_hash(part: list[tuple[str, bool]]) -> int:
-        state = FNV_OFFSET
+        state = SHINGLE_START
         for token, _ in part:
-            state = mix64(state ^ token_hash(token))
-        return state
+            state = (state * SHINGLE_PRIME + token_hash(token)) & M
+        return mix64(state)
 
     tokens = reference_tokens(text)
     spans = [(i, i + (n_cjk if cjk else n)) for i, (_, cjk) in enumerate(tokens)]
