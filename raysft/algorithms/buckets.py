@@ -11,7 +11,7 @@ from numba import njit
 
 from raysft.algorithms.union_find import join
 
-# 2^64 divided by the golden ratio: multiplicative hashing, Knuth, The Art of Computer Programming, vol. 3, 6.4
+# 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming, vol. 3, section 6.4
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -20,8 +20,8 @@ def bucket_forest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Edges that join all rows with a key in common, and no more of them than a forest needs.
 
-    Each bucket (the rows of one key) is a star about one of its rows that is not owned. A bucket of owned rows
-    alone has no edges, and there is none between two owned rows.
+    Each bucket (the rows of one key) is a star about one of its rows that is not owned. A bucket of owned
+    rows alone has no edges, and there is none between two owned rows.
 
     Args:
         keys: uint64 [entries]

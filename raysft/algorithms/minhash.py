@@ -1,19 +1,22 @@
 """Keys of MinHash bands: texts that share most of their shingles have some key in common.
 
-Broder 1997, "On the resemblance and containment of documents": the smallest value of a set of shingles under a
-random permutation is the smallest of another set with a probability of J, their Jaccard similarity. Banding
+Broder 1997, "On the resemblance and containment of documents": the smallest value of a set of shingles
+under a random permutation is that of another set with probability J, their Jaccard similarity. Banding
 (Indyk & Motwani 1998) takes `rows` such minima together: with b bands of r rows two texts share a band with
 probability 1 - (1 - J^r)^b, which turns steep about J = (1/b)^(1/r).
 
-Shingle hashes have 64 bits (raysft.algorithms.shingles) and so have keys: of 100 million texts and 16 bands a
-band, less than one pair would meet by chance. In between, a permutation maps the two halves of a hash, low and
-high, to low × m + high modulo 2^32, with an odd m of its own: two shingles that meet under one permutation
-(chance about 1 in 2^31) stay apart under the others, and processors multiply eight such numbers at once. Two
-minima of different shingles are equal with a chance of about n / 2^32 for sets of n. `make bench
-NAME=minhash_recall` measures that pairs are found as often as the formula says.
+Keys have 64 bits, as shingle hashes have (raysft.algorithms.shingles). Among the 1.6 billion keys of 100
+million texts, 0.07 pairs are expected to be equal by chance; with 32 bits each text would meet 6 strangers.
+In between, minima of 32 bits will do. A permutation maps the halves of a hash, low and high, to
+low × m + high modulo 2^32, with an odd m of its own. Two shingles that meet under one permutation (about
+1 chance in 2^31) stay apart under the others, and two sets of n shingles have equal minima of different
+shingles with a chance of about n / 2^32. AVX2 multiplies 8 numbers of 32 bits at once, and none of 64.
+`make bench NAME=minhash_recall` measures that pairs are found as often as the formula says.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ from numba import njit
 
 from raysft.algorithms.shingles import mix64, shingle_hashes, string_buffers, working_memory
 
-# points of the integrals in `bands_for`: a thousandth of a similarity apart, finer than anyone sets a threshold
+# of the integrals in `bands_for`: at most a thousandth of a similarity apart
 POINTS = 1001
 
 
@@ -53,19 +56,20 @@ def share_band(similarity: np.ndarray, bands: int, rows: int) -> np.ndarray:
     return 1 - (1 - similarity**rows) ** bands
 
 
-def bands_for(num_perm: int, threshold: float, weight_of_misses: float = 0.5) -> tuple[int, int]:
+@cache
+def bands_for(num_perm: int, threshold: float) -> tuple[int, int]:
     """(bands, rows), bands × rows ≤ num_perm, that suit a similarity threshold best.
 
-    Smallest is weight_of_misses × the area above `share_band` from the threshold to 1 (pairs that are missed)
-    + (1 - weight_of_misses) × the area below it from 0 to the threshold (pairs that meet in vain). This is the rule
-    of datasketch's MinHashLSH, with its weights; of equal ones, the fewest bands.
+    Least is the area above the curve `share_band` from the threshold to 1 (pairs that are missed) plus the
+    area below it from 0 to the threshold (pairs that meet in vain): the rule of datasketch's MinHashLSH with
+    equal weights. Of equal ones, the fewest bands.
     """
     below, above = np.linspace(0, threshold, POINTS), np.linspace(threshold, 1, POINTS)
 
     def error(bands: int, rows: int) -> float:
         in_vain = np.trapezoid(share_band(below, bands, rows), below)
         missed = np.trapezoid(1 - share_band(above, bands, rows), above)
-        return float((1 - weight_of_misses) * in_vain + weight_of_misses * missed)
+        return float(in_vain + missed)
 
     choices = [(b, r) for b in range(1, num_perm + 1) for r in range(1, num_perm // b + 1)]
     return min(choices, key=lambda choice: error(*choice))
@@ -73,8 +77,8 @@ def bands_for(num_perm: int, threshold: float, weight_of_misses: float = 0.5) ->
 
 @njit(cache=True, nogil=True)
 def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.ndarray) -> None:
-    """Writes the smallest value of `count` hashes under each permutation. There must be at least one hash, and
-    room behind the last for three copies of it."""
+    """Writes the smallest value of `count` hashes under each permutation. There must be at least one hash,
+    and room behind the last for three copies of it."""
     halves = hashes.view(np.uint32)
     while count % 4:
         hashes[count] = hashes[count - 1]
@@ -94,7 +98,7 @@ def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.
 
 @njit(cache=True, nogil=True)
 def _hash_bands(signature: np.ndarray, keys: np.ndarray) -> None:
-    """Writes a hash of each band, which holds every len(keys)-th minimum; two at a time, which have 64 bits."""
+    """Writes a hash of each band, which has every len(keys)-th minimum; two of them at a time are 64 bits."""
     bands = len(keys)
     for band in range(bands):
         keys[band] = mix64(np.uint64(band + 1))

@@ -339,9 +339,7 @@ def _repeated_share(
 
 
 @njit(cache=True, nogil=True)
-def _shingle_sets(
-    data: np.ndarray, offsets: np.ndarray, n: int, n_cjk: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _shingle_sets(data: np.ndarray, offsets: np.ndarray, n: int, n_cjk: int) -> tuple[np.ndarray, np.ndarray]:
     rows = len(offsets) - 1
     memory = working_memory(offsets)
     starts = np.zeros(rows + 1, np.int64)
