@@ -66,6 +66,13 @@ CASES: dict[str, dict[str, Any]] = {
         "match": ["ngram", "exact", "embedding"],
         "engine": "embedder",
     },
+    "curate.k_center": {
+        "budget": 40,
+        "radius": 0.1,
+        "quota_column": "lang",
+        "quotas": {"zh": 0.4},
+        "exact_bytes": 24_000,  # two parts, of 64 dimensions
+    },
     "curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 20},
 }
 
@@ -87,6 +94,7 @@ REACHED: dict[str, set[str]] = {
     "curate.perplexity": {"unscorable"},
     "curate.coverage": set(),
     "curate.decontaminate": {"contaminated"},
+    "curate.k_center": {"not_a_center"},
     "curate.select": {"select_where", "select_budget"},
 }
 
@@ -196,7 +204,12 @@ def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
 
 def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_progress_view(ran: Ran) -> None:
     told = {m.stage: [table["title"] for table in m.findings] for m in ran.manifests if m.findings}
-    assert set(told) == {"augment.self_instruct", "curate.coverage", "curate.decontaminate"}
+    assert set(told) == {
+        "augment.self_instruct",
+        "curate.coverage",
+        "curate.decontaminate",
+        "curate.k_center",
+    }
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
     assert re.match(r"\d of \d+ terms", line), line
 
