@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -22,6 +23,7 @@ from numba import njit
 from raysft.algorithms.union_find import find, roots
 
 TILE = 512
+LENGTH_TOLERANCE = 1e-3
 Ranges = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -31,7 +33,7 @@ def similar_components(
     compared: Sequence[Ranges] | None = None,
     *,
     tile: int = TILE,
-    in_bfloat16: bool | None = None,
+    in_bfloat16: bool = False,
 ) -> np.ndarray:
     """The first vector of each vector's component, where pairs with cosine ≥ threshold are joined.
 
@@ -42,7 +44,7 @@ def similar_components(
         compared: which pairs are looked at: (start, end) of the one and of the other, of which those count
             where the one comes before the other; all pairs if not given
         tile: rows and columns of a tile
-        in_bfloat16: propose pairs in bfloat16; by default where the processor has AMX
+        in_bfloat16: propose pairs in bfloat16, see `prefers_bfloat16`; the result is the same
 
     Returns:
         int64 [rows]: positions
@@ -55,7 +57,7 @@ def similar_components(
     error, coarse = (_error(squares, vectors.shape[1], in_bfloat16=b) for b in (False, True))
     least, sure = np.float32(threshold - error), np.float32(threshold + error)
     propose = None
-    if (has_amx() if in_bfloat16 is None else in_bfloat16) and threshold > coarse:
+    if in_bfloat16 and threshold > coarse:
         propose = _bfloat16_products(vectors, tile)
         coarsely = _bits_below(threshold - coarse), _bits_above(threshold + coarse)
     for left, right in _tiles(compared or [((0, len(vectors)), (0, len(vectors)))], tile):
@@ -75,14 +77,16 @@ def cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndar
     return _cosines(vectors, _squares(vectors), left.astype(np.int64), right.astype(np.int64))
 
 
+def prefers_bfloat16(terms: int) -> bool:
+    """Whether so many products of numbers are done sooner in bfloat16, counting in the second or two that it
+    takes to import torch: on a processor with AMX, from a fraction of a second's work on."""
+    return terms >= 1 << 33 and _has_amx()
+
+
 @functools.cache
-def has_amx() -> bool:
-    """Whether this processor multiplies matrices of bfloat16, and torch uses it."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return False
-    return bool(torch.cpu._is_amx_tile_supported())
+def _has_amx() -> bool:
+    known = Path("/proc/cpuinfo")
+    return known.exists() and " amx_bf16 " in known.read_text(errors="replace").replace("\n", " ")
 
 
 def _tiles(compared: Sequence[Ranges], tile: int) -> Iterator[tuple[slice, slice]]:

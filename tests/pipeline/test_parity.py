@@ -187,7 +187,7 @@ def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
 
 def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_progress_view(ran: Ran) -> None:
     told = {m.stage: [table["title"] for table in m.findings] for m in ran.manifests if m.findings}
-    assert set(told) == {"augment.self_instruct", "curate.coverage"}
+    assert set(told) == {"augment.self_instruct", "curate.semantic_dedup", "curate.coverage"}
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
     assert re.match(r"\d of \d+ terms", line), line
 
