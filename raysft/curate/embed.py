@@ -55,16 +55,16 @@ def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
     )
 
 
-def vectors_of(table: pa.Table, column: str = "embedding") -> np.ndarray:
+def vectors_of(table: pa.Table, name: str = "embedding") -> np.ndarray:
     """float32 [rows, dimension] from a column of vectors, which must have no nulls.
 
     Raises:
         ValueError: the column is no fixed_size_list<float32>.
     """
-    values = table[column].combine_chunks()
-    if not pa.types.is_fixed_size_list(values.type) or values.type.value_type != pa.float32():
-        raise ValueError(f"column {column} is {values.type}; curate.embed makes fixed_size_list<float32>")
-    return values.flatten().to_numpy().reshape(len(values), values.type.list_size)
+    column = table[name].combine_chunks()
+    if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32():
+        raise ValueError(f"column {name} is {column.type}; vectors are fixed_size_list<float32>")
+    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
 
 
 STEPS = (Map(fn=embed, engine="engine", protocol="embedder"),)

@@ -209,6 +209,7 @@ def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_prog
         "curate.coverage",
         "curate.decontaminate",
         "curate.k_center",
+        "curate.semantic_dedup",
     }
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
     assert re.match(r"\d of \d+ terms", line), line
