@@ -135,7 +135,7 @@ def _fold(point: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _tokens(data: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+def token_hashes(data: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hashes, whether each is CJK) of the tokens of data[start:end]."""
     hashes = np.empty(end - start, np.uint64)
     is_cjk = np.empty(end - start, np.bool_)
@@ -177,7 +177,7 @@ def _hash_range(hashes: np.ndarray, start: int, end: int) -> np.uint64:
 @njit(cache=True, nogil=True)
 def shingle_hashes(data: np.ndarray, start: int, end: int, n: int, n_cjk: int) -> tuple[np.ndarray, int]:
     """(uint64 hashes of the shingles of data[start:end] in order, number of tokens)."""
-    hashes, is_cjk = _tokens(data, start, end)
+    hashes, is_cjk = token_hashes(data, start, end)
     total = len(hashes)
     found = np.empty(total + 1, np.uint64)
     count = 0
