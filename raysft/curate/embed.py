@@ -50,15 +50,15 @@ def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
     )
 
 
-def vectors_of(table: pa.Table) -> np.ndarray:
-    """float32 [rows, dimension] from the column `embedding`, which must have no nulls.
+def vectors_of(table: pa.Table, name: str = "embedding") -> np.ndarray:
+    """float32 [rows, dimension] from a column of vectors, which must have no nulls.
 
     Raises:
         ValueError: the column is no fixed_size_list<float32>.
     """
-    column = table["embedding"].combine_chunks()
+    column = table[name].combine_chunks()
     if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32():
-        raise ValueError(f"column embedding is {column.type}; curate.embed makes fixed_size_list<float32>")
+        raise ValueError(f"column {name} is {column.type}; curate.embed makes fixed_size_list<float32>")
     return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
 
 
