@@ -2,9 +2,9 @@
 
 Columns in: the vectors that `vectors` names (of `curate.embed` or `curate.tfidf`); messages, source, op and
 the column `prefer`, for the order.
-Columns out: `cluster`, the id of the leader, its own for a leader; `cluster_cosine`, float64, with the leader,
-1 for a leader; `cluster_size`, int64, rows of the cluster with the leader. A row without a vector is a cluster
-of its own, its cosine null.
+Columns out: `cluster`, the id of the leader, its own for a leader; `cluster_cosine`, float64, the cosine with
+the leader, 1 for a leader; `cluster_size`, int64, rows of the cluster, its leader among them. A row without a
+vector is a cluster of its own, and its cosine null.
 Drops: with `keep: leaders` all other rows, `not_a_leader`, with the leader's id and the cosine as detail.
 
 Leader clustering (Hartigan 1975, "Clustering Algorithms", chapter 3; raysft/algorithms/onepass.py) in the

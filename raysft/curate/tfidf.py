@@ -4,11 +4,11 @@ Columns in: messages.
 Columns out: `tfidf`, fixed_size_list<float32>[dimension], of unit length; null for a text without a token.
 Drops: none.
 
-For what compares vectors (curate.semantic_dedup, curate.onepass_cluster, curate.select) in place of an
-embedding: no model, any language, and alike means the same words. Features are words, CJK characters and pairs
-of them, hashed into the vector's places (raysft/algorithms/tfidf.py); docs/clusters.md has what hashing costs
-in accuracy. Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval", is the reason for
-the weights. TF-IDF counts all rows of the run, so that vectors of two runs are not comparable; `counts` are.
+For stages that compare vectors (curate.semantic_dedup, curate.onepass_cluster, curate.select), in place of
+an embedding: no model, any language, and alike means the same words. Features are words, CJK characters and
+pairs of them, hashed into the vector's places (raysft/algorithms/tfidf.py; docs/clusters.md says how exact
+that is). Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval", is the reason for
+the weights. How rare a word is, is counted over all rows of the run: vectors of two runs do not compare.
 
 Yardstick (docs/yardstick.md): nothing to find; it marks and scores no row.
 """
@@ -38,7 +38,7 @@ class Config(TableConfig):
         1024,
         ge=64,
         le=1 << 16,
-        description="places of a vector, 4 bytes each; cosines near 0 are off by about the root of 1/dimension",
+        description="places of a vector, 4 bytes each; cosines near 0 are off by 1/√dimension",
     )
     weights: Literal["tfidf", "counts"] = Field(
         "tfidf",
@@ -65,7 +65,7 @@ def add_counts(rows: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def fit_frequencies(rows: pa.Table, config: Config, context: Context) -> Fitted:
-    """`slots` int64, ascending, and the texts that have each, `frequencies` int64; `texts` is their number."""
+    """`slots` int64, ascending, and in how many texts each is, `frequencies` int64; `texts`, their number."""
     rows = rows.sort_by("key")
     slots, counts = rows["key"].to_numpy().astype(np.int64), rows["count"].to_numpy()
     if len(slots) == 0:
