@@ -29,7 +29,8 @@ MOST_REPLACED = 0.08
 REPEATING = 0.2
 NGRAM = 3
 VOCABULARY = 40_000
-SYLLABLES = [c + v for c in "b br c ch d f g gr h k l m n p pl r s st t tr v w".split() for v in "aeiou"]
+ONSETS = [*"bcdfghklmnprstvw", "br", "ch", "gr", "pl", "st", "tr"]
+SYLLABLES = [onset + vowel for onset in ONSETS for vowel in "aeiou"]
 ENDINGS = ["", "n", "r", "s", "t", "l", "nd", "st"]
 
 
