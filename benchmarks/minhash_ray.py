@@ -25,7 +25,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from raysft.runtime.driver import Run
+    from raysft.runtime.manifest import Manifest
+    from raysft.runtime.storage import Storage
 
 CACHE = HERE / ".data"
 WARM_UP_ROWS = 4096
@@ -91,7 +93,7 @@ def dedup_in_a_loop(rows: int) -> Work:
     return work_of(rows, kept_of(many.storage, sealed), {})
 
 
-def acquire(rows: int, capacity: Any) -> Any:
+def acquire(rows: int, capacity: Any) -> tuple[Storage, list[Manifest]]:
     """(storage, manifests) of the samples, read from the made-up files where that was not done before."""
     run = _run(rows, capacity, {})
     run.plan = run.plan.until("acquire")
@@ -131,7 +133,7 @@ def bands() -> dict[str, int]:
     return {"num_perm": BANDS * BAND_ROWS, "bands": BANDS, "rows": BAND_ROWS, "ngram": NGRAM}
 
 
-def kept_of(storage: Any, sealed: Any) -> np.ndarray:
+def kept_of(storage: Storage, sealed: Sequence[Manifest]) -> np.ndarray:
     """Numbers of the made-up rows that live at the end of a chain of sealed stages."""
     import numpy as np
     import pyarrow.compute as pc
