@@ -34,17 +34,11 @@ SYLLABLES = [onset + vowel for onset in ONSETS for vowel in "aeiou"]
 ENDINGS = ["", "n", "r", "s", "t", "l", "nd", "st"]
 
 
-def folder_with(rows: int, cache: Path) -> Path:
-    """The folder of so many rows below `cache`, written if it is not there yet."""
-    folder = cache / f"instruction-rows-{rows}"
-    if not (folder / "truth.parquet").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        write(rows, folder)
-    return folder
-
-
 def write(rows: int, folder: Path) -> None:
-    """Write all files; truth.parquet last."""
+    """Write all files, truth.parquet last; nothing is done where that stands already."""
+    if (folder / "truth.parquet").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
     for name in ("rows", "texts"):
         (folder / name).mkdir(parents=True)
     spellings, cumulative = vocabulary()

@@ -6,6 +6,7 @@ each work shard a sidecar with the rows' band keys, and one with their marks. Ba
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ class Loop:
     config: Config
 
     def run(self) -> list[Manifest]:
-        """The sealed stages, and two more: keys and marks."""
+        """The sealed stages, and two more: keys and marks. What an earlier run left is removed."""
+        shutil.rmtree(self.storage.full(FOLDER), ignore_errors=True)
         shards = chain.work_shards(self.sealed, chain.ranges_of(self.sealed, self.config.rows_per_shard))
         sketched = [self._sketch(shard) for shard in shards]
         ranked = pa.concat_tables([table for _, _, table in sketched])

@@ -68,10 +68,8 @@ def _on_ray(rows: int, config: dict[str, Any]) -> Work:
     from raysft.runtime.cluster import connected
 
     with connected(None) as capacity:
-        acquire(WARM_UP_ROWS, capacity)
-        acquire(rows, capacity)
-        stage_of(WARM_UP_ROWS, capacity, {**config, "rows_per_shard": 256}).execute()
-        run = stage_of(rows, capacity, config)
+        stage_run(WARM_UP_ROWS, capacity, {**config, "rows_per_shard": 256}).execute()
+        run = stage_run(rows, capacity, config)
         with harness.measured():
             sealed = run.execute()
     passes = {m.folder.split("/")[-1].rsplit("-", 1)[0]: m.seconds for m in sealed[1:]}
@@ -80,35 +78,42 @@ def _on_ray(rows: int, config: dict[str, Any]) -> Work:
 
 def dedup_in_a_loop(rows: int) -> Work:
     """Our kernels without Ray."""
-    from benchmarks.minhash_loop import FOLDER, Loop
+    from benchmarks.minhash_loop import Loop
     from raysft.curate.minhash_dedup import Config
-    from raysft.runtime.cluster import connected
 
-    with connected(None) as capacity:
-        few, many = (Loop(*acquire(n, capacity), config=Config(**bands())) for n in (WARM_UP_ROWS, rows))
+    few, many = (Loop(*acquired(n), config=Config(**bands())) for n in (WARM_UP_ROWS, rows))
     few.run()
-    shutil.rmtree(many.storage.full(FOLDER), ignore_errors=True)
     with harness.measured():
         sealed = many.run()
     return work_of(rows, kept_of(many.storage, sealed), {})
 
 
-def acquire(rows: int, capacity: Any) -> tuple[Storage, list[Manifest]]:
-    """(storage, manifests) of the samples, read from the made-up files where that was not done before."""
-    run = _run(rows, capacity, {})
-    run.plan = run.plan.until("acquire")
-    return run.storage, run.execute()
+def prepare(rows: int) -> Work:
+    """The made-up rows, as files and as sealed shards of samples; they stay for the next time."""
+    from benchmarks.instruction_rows import write
+    from raysft.runtime.cluster import connected
+
+    with connected(None) as capacity:
+        for n in (WARM_UP_ROWS, rows):
+            write(n, data_folder(n))
+            run = stage_run(n, capacity, {})
+            run.plan = run.plan.until("acquire")
+            run.execute()
+    return Work("")
 
 
-def stage_of(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
-    """A run of acquired samples that has the stage before it."""
-    run = _run(rows, capacity, config)
-    for p in run.plan.passes:
-        shutil.rmtree(run.storage.full(p.folder), ignore_errors=True)
-    return run
+def acquired(rows: int) -> tuple[Storage, list[Manifest]]:
+    """The sealed samples that `prepare` left, and where they are."""
+    from raysft.runtime.manifest import read_manifest
+
+    run = stage_run(rows, None, {})
+    sealed = read_manifest(run.storage, run.plan.acquire.folder)
+    assert sealed is not None
+    return run.storage, [sealed]
 
 
-def _run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
+def stage_run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
+    """A run that has the stage still before it."""
     from raysft import recipe
     from raysft.runtime.driver import Run
     from raysft.runtime.plan import make_plan
@@ -124,8 +129,10 @@ def _run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
         "stages": [{"curate.minhash_dedup": {**bands(), **config}}],
     }
     loaded = recipe.parse(tree)
-    storage = Storage(loaded.run_root)
-    return Run(make_plan(loaded), storage, capacity, Progress(), Status(storage, "run"))
+    plan, storage = make_plan(loaded), Storage(loaded.run_root)
+    for p in plan.passes:
+        shutil.rmtree(storage.full(p.folder), ignore_errors=True)
+    return Run(plan, storage, capacity, Progress(), Status(storage, "run"))
 
 
 def bands() -> dict[str, int]:
@@ -192,10 +199,8 @@ def operator(folder: Path, rows: int) -> Callable[[], None]:
 
 
 def data_folder(rows: int) -> Path:
-    """The folder of the made-up rows."""
-    from benchmarks.instruction_rows import folder_with
-
-    return folder_with(rows, CACHE)
+    """Where `prepare` leaves the made-up rows."""
+    return CACHE / f"instruction-rows-{rows}"
 
 
 def work_of(rows: int, kept: np.ndarray, facts: Mapping[str, Any]) -> Work:
@@ -255,6 +260,7 @@ BENCHMARK = Benchmark(
         ),
     ),
     rounds=3,
+    prepare=prepare,
     check=same_duplicates,
     options=options,
     timeout_s=3600,
