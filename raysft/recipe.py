@@ -34,7 +34,7 @@ from raysft.augment import prompts
 from raysft.engines.build import is_folder, model_exists
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.mistakes import Mistakes, did_you_mean, path_of, shown, value_at
-from raysft.stage import Map, StageConfig, StrictModel
+from raysft.stage import StageConfig, StrictModel
 from raysft.train.config import TrainConfig
 
 ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -85,7 +85,8 @@ class StageEntry:
 
     def engine_names(self) -> list[str]:
         """Names of the engines that its steps use."""
-        return [getattr(self.config, s.engine) for s in self.module.STEPS if isinstance(s, Map) and s.engine]
+        named = (getattr(self.config, field) for field, _ in stages.engine_fields(self.module.STEPS))
+        return [name for name in named if name is not None]
 
 
 @dataclass(frozen=True)
@@ -286,20 +287,20 @@ def _check_engines(
     module: ModuleType, values: Any, engines: Any, keys: tuple[Any, ...], mistakes: Mistakes
 ) -> None:
     """Every engine a stage names exists and speaks the protocol that the stage needs."""
-    for step in module.STEPS:
-        if not (isinstance(step, Map) and step.engine) or not isinstance(values, dict):
+    for name_field, protocol in stages.engine_fields(module.STEPS):
+        if not isinstance(values, dict):
             continue
-        name = values.get(step.engine, module.Config.model_fields[step.engine].get_default())
+        name = values.get(name_field, module.Config.model_fields[name_field].get_default())
         if not isinstance(name, str) or not isinstance(engines, dict):
             continue
-        at = (*keys, step.engine)
+        at = (*keys, name_field)
         if name not in engines:
             known = ", ".join(repr(str(engine)) for engine in sorted(engines, key=str)) or "none"
             mistakes.wrong(at, f"an engine of this recipe, which has {known}")
             continue
         kind = engines[name].get("kind") if isinstance(engines[name], dict) else None
-        if kind in PROTOCOLS and PROTOCOLS[kind] != step.protocol:
-            fits = ", ".join(repr(k) for k, p in PROTOCOLS.items() if p == step.protocol)
+        if kind in PROTOCOLS and PROTOCOLS[kind] != protocol:
+            fits = ", ".join(repr(k) for k, p in PROTOCOLS.items() if p == protocol)
             mistakes.add(at, f"got {name!r}, which is of kind {kind!r}; allowed: an engine of kind {fits}")
 
 
@@ -310,16 +311,14 @@ def _check_kinds(
     if not hasattr(module, "engine_kinds") or not isinstance(engines, dict):
         return
     fits = module.engine_kinds(config)
-    for step in module.STEPS:
-        if not (isinstance(step, Map) and step.engine):
-            continue
-        name = getattr(config, step.engine)
+    for name_field, protocol in stages.engine_fields(module.STEPS):
+        name = getattr(config, name_field)
         spec = engines.get(name)
         kind = spec.get("kind") if isinstance(spec, dict) else None
-        if kind in PROTOCOLS and PROTOCOLS[kind] == step.protocol and kind not in fits:
+        if kind in PROTOCOLS and PROTOCOLS[kind] == protocol and kind not in fits:
             allowed = ", ".join(repr(k) for k in fits)
             what = f"got {name!r}, which is of kind {kind!r} and cannot do what these settings ask"
-            mistakes.add((*keys, step.engine), f"{what}; allowed: an engine of kind {allowed}")
+            mistakes.add((*keys, name_field), f"{what}; allowed: an engine of kind {allowed}")
 
 
 def _look(

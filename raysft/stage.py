@@ -1,9 +1,11 @@
-"""What a stage is: a strict config, pure functions over Arrow tables, and `STEPS` of four kinds.
+"""What a stage is: a strict config, pure functions over Arrow tables, and `STEPS` of five kinds.
 
 A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family>.<name>`. It has
     VERSION   an integer, raised when the same config would give other rows
     WRITES    "rows" (it makes or takes out rows: augment.*, curate.select) or "columns" (it annotates)
     ADDS      names of the columns it adds beside the marks; none if it has no ADDS
+    SKETCH    where its config has `against`: names of the config fields that decide the columns it ADDS, by
+              which a later run knows whether it can take them over from a set that is owned already
     FINDS     for `raysft evaluate-curation`: rule or score → the noises (raysft/world/noise.py) that it is
               meant to find; a rule or score that is not there is measured against anything bad
     WORSE     for the same: score → "high" or "low", the end at which rows are bad
@@ -13,16 +15,22 @@ A stage is one module, `raysft/<family>/<name>.py`, known in recipes as `<family
 
 Functions get `(table, config, context)`. Tables hold live rows only: rows that were dropped or
 quarantined earlier never reach a stage function, and truth columns (raysft/sample.py) none. A function must
-accept an empty table and then still return its columns, typed. `run_local` below is the reference executor;
-`raysft.runtime` interprets the same steps on Ray, and a parity test compares the two for every stage.
+accept an empty table and then still return its columns, typed. `raysft.executor.run_local` is the reference
+executor; `raysft.runtime` interprets the same steps on Ray, and a parity test compares the two.
+
+What `Partition`, `Gather` and `Fit` get has two columns more than they name, beside `id`:
+    row     int64, a handle of the row by which decisions are joined: unique, and no more than that. Rows that
+            come in another order have other handles, so no decision may depend on it
+    owned   bool: the row is of a set that the config's `against` names. Such a row is never decided on, and
+            wins over all that are like it; where a config has no `against` there are none
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -31,12 +39,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysft.sample import SCHEMA, append_rows, digest64, live_mask, samples, set_column, without_truth
+from raysft.sample import SCHEMA, append_rows, live_mask, samples, set_column
 
 FAMILIES = ("augment", "curate")
 MADE = "made"
 QUARANTINED = "quarantined"
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
+NARROW = ("id", "row", "owned", "component")
 
 
 class StrictModel(BaseModel):
@@ -90,6 +99,7 @@ class Context:
 
     `earlier_rounds` are the fingerprints of the stage's rounds before this one, by which it knows its own
     rows again; `prompts` the texts of prompts, by "<name>.<lang>", that the recipe replaces.
+    `owned_fitted` is what an equal stage found in each owned set that had one, in the order of `against`.
     """
 
     stage: str
@@ -100,6 +110,7 @@ class Context:
     prompts: Mapping[str, str] = field(default_factory=dict)
     engine: Any = None
     fitted: Fitted = field(default_factory=Fitted)
+    owned_fitted: tuple[Fitted, ...] = ()
 
 
 StageFunction = Callable[[pa.Table, Any, Context], pa.Table]
@@ -113,7 +124,7 @@ class Map:
     In a stage that writes columns, `fn` returns the same ids in the same order. In one that writes
     rows it may add rows (with parents) and leave out rows only if a made row names them as parent.
     `engine` is the name of the config field that names the engine; `protocol` is what it must be:
-    "llm", "scorer", "embedder" or "classifier".
+    "llm", "scorer", "embedder" or "classifier". Where the field is None, `context.engine` is.
     """
 
     fn: StageFunction
@@ -123,9 +134,9 @@ class Map:
 
 @dataclass(frozen=True)
 class Partition:
-    """`keys(table[columns])` gives narrow rows with a uint64 column `key`, any number a sample; `fn`
-    is called once for each hash partition, which holds whole keys, and returns narrow rows for the
-    `Gather` that follows, or, if none follows, at most one row an `id` to be joined to the samples."""
+    """`keys(table[columns])` gives narrow rows with a uint64 column `key` and `row`, any number a sample.
+    `fn` is called once for each hash partition, which holds whole keys in no order of meaning. It returns
+    narrow rows for the step that follows, or, if none follows, decisions: at most one row a `row`."""
 
     keys: StageFunction
     fn: StageFunction
@@ -133,26 +144,48 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Components:
+    """The `Partition` before it gives edges (`row`, `other`); the rows of each connected component of two or
+    more get its smallest `row` as `component` (int64). Steps after it get these rows alone, with that column.
+
+    Edges are joined in one task, or, where there are more than `max_edges`, by rounds over hash partitions
+    (raysft/algorithms/stars.py), with the same result.
+    """
+
+    max_edges: int = 1 << 27
+
+
+@dataclass(frozen=True)
 class Fit:
-    """`columns` of all live rows, or of the `max_rows` with the smallest H(seed, stage, id), → arrays and
-    JSON. Later steps of the stage find the result, merged, in `context.fitted`."""
+    """Rows → arrays and JSON, which later steps of the stage find, merged, in `context.fitted`.
+
+    The rows, sorted by id, are those of the `Partition` just before it; else `columns` of all live rows, or
+    of the `max_rows` with the smallest H(seed, stage, id). Owned rows are among them where `owned` says so.
+    With `history` they are all rows that any stage of the run ever wrote, live or not, with `parents`, `op`
+    and `source`, and without `row`. `engine` and `protocol` are as in `Map`.
+    """
 
     fn: Callable[[pa.Table, Any, Context], Fitted]
-    columns: Columns
+    columns: Columns = ()
     max_rows: int | None = None
+    owned: bool = False
+    history: bool = False
+    engine: str | None = None
+    protocol: str | None = None
 
 
 @dataclass(frozen=True)
 class Gather:
-    """The preceding `Partition`'s rows, or `columns` of all live rows, in one call → at most one row an
-    `id`, joined to the samples. Refuses input above `max_bytes`."""
+    """The preceding `Partition`'s rows, or `columns` of all live rows, in one call → decisions: at most one
+    row a `row`. Refuses input above `max_bytes`."""
 
     fn: StageFunction
     columns: Columns
     max_bytes: int = 2 << 30
 
 
-Step = Map | Partition | Fit | Gather
+Step = Map | Partition | Components | Fit | Gather
+HISTORY = ("id", "parents", "op", "source")
 
 
 @dataclass(frozen=True)
@@ -235,9 +268,14 @@ def unwritten(name: str, config: Any, have: Collection[str]) -> list[str]:
     for step in module.STEPS:
         if isinstance(step, Map):
             known.update(getattr(module, "ADDS", ()))
-        else:
+        elif not isinstance(step, Components):
             missing.update(dict.fromkeys(c for c in columns_of(step, config) if c not in known))
     return list(missing)
+
+
+def engine_fields(steps: Sequence[Step]) -> list[tuple[str, str | None]]:
+    """(config field, protocol) of each engine that steps name."""
+    return [(s.engine, s.protocol) for s in steps if isinstance(s, Map | Fit) and s.engine]
 
 
 def columns_of(step: Fit | Partition | Gather, config: Any) -> list[str]:
@@ -282,19 +320,23 @@ def _scatter(table: pa.Table, mask: pa.Array, after: pa.Table) -> pa.Table:
 
 
 def join_decisions(table: pa.Table, decisions: pa.Table, stage: str) -> pa.Table:
-    """Lay a narrow table with one row an `id` over the samples; a mark only where the row is still live.
-    A column that is there already keeps its values where an id is not decided.
+    """Lay a narrow table with one row a `row`, the place in the table, over the samples; a mark only where
+    the row is still live. A column that is there already keeps its values where a row is not decided.
 
     Raises:
-        RowsLost: an id is decided twice.
+        RowsLost: a row is decided twice, or is not one of the table.
     """
-    if pc.count_distinct(decisions["id"]).as_py() != len(decisions):
-        raise RowsLost(f"{stage}: an id has two decisions")
-    alive = live_mask(table)
-    index = pc.index_in(table["id"].combine_chunks(), decisions["id"].combine_chunks())
-    is_decided = pc.is_valid(index)
+    places = decisions["row"].to_numpy()
+    if len(places) and not 0 <= places.min() <= places.max() < len(table):
+        raise RowsLost(f"{stage}: a decision is on a row that is none of these {len(table)}")
+    where = np.full(len(table), -1, np.int64)
+    where[places] = np.arange(len(places))
+    is_decided = pa.array(where >= 0)
+    if np.count_nonzero(where >= 0) != len(places):
+        raise RowsLost(f"{stage}: a row has two decisions")
+    alive, index = live_mask(table), pa.array(where, mask=where < 0)
     for name in decisions.column_names:
-        if name == "id":
+        if name in NARROW:
             continue
         values = decisions[name].combine_chunks().take(index)
         if name in MARKS:
@@ -362,72 +404,6 @@ def _operations(rows: pa.Table, is_new: pa.Array, is_out: pa.Array) -> dict[str,
 
 def _true(mask: pa.Array) -> int:
     return pc.sum(mask).as_py() or 0
-
-
-def hash_partitions(narrow: pa.Table, n: int) -> Iterator[pa.Table]:
-    """The rows of `narrow` in up to n tables that hold whole keys, each sorted by (key, id)."""
-    part = pc.cast(narrow["key"].combine_chunks(), pa.uint64()).to_numpy() % np.uint64(n)
-    for p in np.unique(part):
-        yield narrow.filter(pa.array(part == p)).sort_by([("key", "ascending"), ("id", "ascending")])
-
-
-def fit_sample(narrow: pa.Table, step: Fit, context: Context) -> pa.Table:
-    """The rows a Fit sees, sorted by id: all, or the `max_rows` with the smallest H(seed, stage, id)."""
-    if step.max_rows is not None and len(narrow) > step.max_rows:
-        order = np.array(
-            [digest64(context.seed, context.stage, i) for i in narrow["id"].to_pylist()], np.uint64
-        )
-        narrow = narrow.take(pa.array(np.argsort(order, kind="stable")[: step.max_rows]))
-    return narrow.sort_by("id")
-
-
-def merge_fitted(first: Fitted, second: Fitted) -> Fitted:
-    """Both results as one; the second wins where names meet."""
-    return Fitted({**first.arrays, **second.arrays}, {**first.values, **second.values})
-
-
-def run_local(
-    stage: str,
-    table: pa.Table,
-    config: Any,
-    *,
-    engines: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    round: int = 1,
-    fingerprint: str = "local",
-    earlier_rounds: tuple[str, ...] = (),
-    prompts: Mapping[str, str] | None = None,
-    partitions: int = 3,
-) -> pa.Table:
-    """The reference executor: one stage, in this process, on one table.
-
-    A stage that writes rows starts from the live ones: those dropped earlier stay in its parent's shards.
-    """
-    module = load(stage)
-    table = without_truth(table)
-    context = Context(stage, fingerprint, seed, round, earlier_rounds, prompts or {})
-    narrow: pa.Table | None = None
-    if module.WRITES == "rows":
-        table = table.filter(live_mask(table))
-    for step in module.STEPS:
-        if isinstance(step, Map):
-            if narrow is not None:
-                table, narrow = join_decisions(table, narrow, stage), None
-            engine = (engines or {})[getattr(config, step.engine)] if step.engine else None
-            table = apply_map(step, table, config, replace(context, engine=engine), module.WRITES)
-            continue
-        rows = table.filter(live_mask(table)).select(columns_of(step, config))
-        if isinstance(step, Fit):
-            found = step.fn(fit_sample(rows, step, context), config, context)
-            context = replace(context, fitted=merge_fitted(context.fitted, found))
-        elif isinstance(step, Partition):
-            keyed = step.keys(rows, config, context)
-            parts = [step.fn(part, config, context) for part in hash_partitions(keyed, partitions)]
-            narrow = pa.concat_tables(parts) if parts else step.fn(keyed, config, context)
-        else:
-            source = rows if narrow is None else narrow
-            narrow = step.fn(source.sort_by("id") if "id" in source.column_names else source, config, context)
-    return table if narrow is None else join_decisions(table, narrow, stage)
 
 
 def made_rows(table: pa.Table, made: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -30,12 +30,13 @@ MAY_IMPORT = {
     "algorithms": set(),
     "sample": set(),
     "stage": {"sample"},
+    "executor": {"algorithms", *CONTRACTS},
     "engines": {"algorithms", *CONTRACTS},
     **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
     "acquire": {"algorithms", "engines", "mistakes", *CONTRACTS, *STAGE_FAMILIES},
     "mistakes": set(),
     "recipe": {"acquire", "augment", "engines", "mistakes", "train", *CONTRACTS},
-    "runtime": {"algorithms", "engines", "recipe", *CONTRACTS, *STAGE_FAMILIES},
+    "runtime": {"algorithms", "engines", "executor", "recipe", *CONTRACTS, *STAGE_FAMILIES},
     "cli": {"augment", "engines", "recipe", "runtime", "report", *CONTRACTS},
 }
 

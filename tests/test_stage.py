@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysft import stage
+from raysft import executor, stage
 from raysft.sample import made_id, mark_dropped, samples, set_column
 from raysft.stage import Context, Counts, Fit, Map, RowsLost, apply_map, count, join_decisions
 from tests.fixtures.fake_models import HashEmbedder, LengthScorer
@@ -112,7 +112,7 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
 
 def test_decisions_mark_live_rows_only_and_name_the_stage() -> None:
     rows = mark_dropped(table("a", "b", "c"), "one", ["early", None, None])
-    decisions = pa.table({"id": ["a", "b"], "drop_rule": ["late", "late"], "drop_detail": ["x", "y"]})
+    decisions = pa.table({"row": [0, 1], "drop_rule": ["late", "late"], "drop_detail": ["x", "y"]})
     got = join_decisions(rows, decisions, "two")
     assert got["drop_rule"].to_pylist() == ["early", "late", None]
     assert got["drop_stage"].to_pylist() == ["one", "two", None]
@@ -122,30 +122,32 @@ def test_decisions_mark_live_rows_only_and_name_the_stage() -> None:
 def test_decisions_on_a_column_that_is_there_leave_other_rows_their_values() -> None:
     """A stage of several rounds decides about the rows of each round once."""
     kind = pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))
-    first = pa.table({"id": ["a"], "similar": pa.array([[{"id": "x", "score": 0.5}]], kind)})
-    second = pa.table({"id": ["b"], "similar": pa.array([[]], kind)})
+    first = pa.table({"row": [0], "similar": pa.array([[{"id": "x", "score": 0.5}]], kind)})
+    second = pa.table({"row": [1], "similar": pa.array([[]], kind)})
     got = join_decisions(join_decisions(table("a", "b", "c"), first, "one"), second, "one")
     assert got["similar"].to_pylist() == [[{"id": "x", "score": 0.5}], [], None]
 
 
-def test_decisions_with_an_id_twice_are_refused() -> None:
-    decisions = pa.table({"id": ["a", "a"], "drop_rule": ["x", "y"]})
+def test_decisions_twice_on_a_row_or_on_none_are_refused() -> None:
+    decisions = pa.table({"row": [0, 0], "drop_rule": ["x", "y"]})
     with pytest.raises(RowsLost, match="two decisions"):
         join_decisions(table("a"), decisions, "two")
+    with pytest.raises(RowsLost, match="none of these 1"):
+        join_decisions(table("a"), pa.table({"row": [1], "drop_rule": ["x"]}), "two")
 
 
 def test_fit_sample_above_its_cap_is_the_same_for_any_order() -> None:
     step = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=3)
     rows = table(*"abcdefgh")
-    one = stage.fit_sample(rows, step, CONTEXT)
-    other = stage.fit_sample(rows.take(list(reversed(range(8)))), step, CONTEXT)
+    one = executor.fit_sample(rows, step, CONTEXT)
+    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, CONTEXT)
     assert one["id"].to_pylist() == other["id"].to_pylist()
     assert len(one) == 3
 
 
 def test_hash_partitions_hold_whole_keys() -> None:
     keys = pa.table({"key": pa.array([5, 1, 5, 2, 1], pa.uint64()), "id": list("abcde")})
-    parts = list(stage.hash_partitions(keys, 2))
+    parts = list(executor.hash_partitions(keys, 2))
     where = {key: i for i, part in enumerate(parts) for key in part["key"].to_pylist()}
     assert sum(len(p) for p in parts) == 5
     assert all(where[k] == i for i, part in enumerate(parts) for k in part["key"].to_pylist())
@@ -186,6 +188,6 @@ def test_columns_a_stage_adds_are_those_it_declares(name: str) -> None:
     module, embed = stage.load(name), stage.load("curate.embed")
     config, rows = module.Config(**SETTINGS.get(name, {})), table("a", "b")
     if stage.unwritten(name, config, ()) == ["embedding"]:
-        rows = stage.run_local("curate.embed", rows, embed.Config(engine="embedder"), engines=ENGINES)
-    got = stage.run_local(name, rows, config, engines=ENGINES)
+        rows = executor.run_local("curate.embed", rows, embed.Config(engine="embedder"), engines=ENGINES)
+    got = executor.run_local(name, rows, config, engines=ENGINES)
     assert set(got.column_names) - set(rows.column_names) == set(getattr(module, "ADDS", ()))

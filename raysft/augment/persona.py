@@ -207,7 +207,7 @@ def broken_rule(
 
 
 def text_keys(pool: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, id, text, k) of the rows that this stage made: only then is an id the one it would be given."""
+    """(key, row, id, text, k) of rows that this stage made: only then has a row the id it would be given."""
     rows = [
         row
         for row in pool.to_pylist()
@@ -217,6 +217,7 @@ def text_keys(pool: pa.Table, config: Config, context: Context) -> pa.Table:
     return pa.table(
         {
             "key": pa.array(np.array([digest64(text) for text in texts], np.uint64)),
+            "row": pa.array([row["row"] for row in rows], pa.int64()),
             "id": pa.array([row["id"] for row in rows], pa.string()),
             "text": pa.array(texts, pa.string()),
             "k": pa.array([row["k"] for row in rows], pa.int32()),
@@ -225,14 +226,14 @@ def text_keys(pool: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def repeated(rows: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(id, drop_rule, drop_detail) of the rows whose text a row with a lower k has."""
+    """(row, drop_rule, drop_detail) of the rows whose text a row with a lower k has."""
     first: dict[str, str] = {}
     dropped = []
     for row in rows.sort_by("k").to_pylist():
         winner = first.setdefault(row["text"], row["id"])
         if winner != row["id"]:
-            dropped.append({"id": row["id"], "drop_rule": "repeated", "drop_detail": winner})
-    fields = [(name, pa.string()) for name in ("id", "drop_rule", "drop_detail")]
+            dropped.append({"row": row["row"], "drop_rule": "repeated", "drop_detail": winner})
+    fields = [("row", pa.int64()), ("drop_rule", pa.string()), ("drop_detail", pa.string())]
     return pa.Table.from_pylist(dropped, schema=pa.schema(fields))
 
 

@@ -59,7 +59,7 @@ OP = "self_instruct"
 ITEMS_PER_PROMPT = 100  # k = this · prompt + item
 SIMILAR = pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))
 JUDGED = pa.schema(
-    [("id", pa.string()), ("drop_rule", pa.string()), ("drop_detail", pa.string()), ("similar", SIMILAR)]
+    [("row", pa.int64()), ("drop_rule", pa.string()), ("drop_detail", pa.string()), ("similar", SIMILAR)]
 )
 
 
@@ -150,7 +150,7 @@ def generate(table: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def judge_novelty(pool: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(id, drop_rule, drop_detail, similar) of this round's tasks; too like another are those that ROUGE-L
+    """(row, drop_rule, drop_detail, similar) of this round's tasks; too like another are those that ROUGE-L
     says so of.
 
     Candidates are the rows whose id says that this stage made them in this round; every other row of
@@ -168,7 +168,7 @@ def judge_novelty(pool: pa.Table, config: Config, context: Context) -> pa.Table:
     for row in sorted(candidates, key=lambda row: (row["k"], row["id"])):
         text = instruction_of(row["messages"])
         found = [{"id": ids[at], "score": score} for at, score in index.most_similar(text, config.similar)]
-        judged.append({"id": row["id"], "similar": found})
+        judged.append({"row": row["row"], "similar": found})
         if found and found[0]["score"] > config.rouge_threshold:
             detail = f"{found[0]['id']} {found[0]['score']:.3f}"
             judged[-1] |= {"drop_rule": "not_novel", "drop_detail": detail}

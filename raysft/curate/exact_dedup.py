@@ -48,7 +48,7 @@ def text_digest(messages: list[Message]) -> bytes:
 
 
 def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, id, digest, length) of every row that has text; the key is the digest's first 64 bits."""
+    """(key, row, id, digest, length) of every row that has text; the key is the digest's first 64 bits."""
     texts = texts_of(table, config.on)
     has_text = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
     lengths = pa.array(answer_lengths(table)).filter(has_text)
@@ -61,6 +61,7 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     return pa.table(
         {
             "key": pa.array(key),
+            "row": table["row"].combine_chunks().filter(has_text),
             "id": table["id"].combine_chunks().filter(has_text),
             "digest": pa.array(digests, pa.binary(16)),
             "length": lengths,
@@ -78,10 +79,10 @@ def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
         is_first[1:] = pc.not_equal(digests[1:], digests[:-1]).to_numpy(zero_copy_only=False)
     winner = np.maximum.accumulate(np.where(is_first, np.arange(len(rows)), 0))
     is_loser = pa.array(~is_first)
-    losers = ids.filter(is_loser)
+    losers = rows["row"].combine_chunks().filter(is_loser)
     return pa.table(
         {
-            "id": losers,
+            "row": losers,
             "drop_rule": pa.repeat(pa.scalar("exact_duplicate"), len(losers)),
             "drop_detail": ids.take(pa.array(winner)).filter(is_loser),
         }

@@ -32,8 +32,10 @@ FINDS = {"near_duplicate": ("exact_copy", "near_duplicate")}
 ANSWER_PERM = 64
 EDGES = pa.schema(
     [
+        ("row", pa.int64()),
+        ("other", pa.int64()),
         ("id", pa.string()),
-        ("other", pa.string()),
+        ("other_id", pa.string()),
         ("length", pa.int64()),
         ("other_length", pa.int64()),
     ]
@@ -75,7 +77,7 @@ class Config(TableConfig):
 
 
 def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, near, id, length, signature, answer_signature) for each band of every row that has a shingle.
+    """(key, near, row, id, length, signature, answer_signature) for each band of rows with a shingle.
 
     `near` is one position of the answers' signature, another for each band: rows of a band with similar
     answers probably share it, so that sorting by it brings them together.
@@ -92,15 +94,16 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     )
     has_shingles = np.flatnonzero(shingles)
     signature, answers = signature[has_shingles], answers[has_shingles]
-    row = pa.array(np.repeat(np.arange(len(has_shingles)), config.bands))
+    of = pa.array(np.repeat(np.arange(len(has_shingles)), config.bands))
     return pa.table(
         {
             "key": pa.array(minhash.band_keys(signature, config.bands).ravel()),
             "near": pa.array(answers[:, np.arange(config.bands) % ANSWER_PERM].ravel()),
-            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(row),
-            "length": pa.array(answer_lengths(table)[has_shingles]).take(row),
-            "signature": _packed(signature).take(row),
-            "answer_signature": _packed(answers).take(row),
+            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(of),
+            "row": table["row"].combine_chunks().take(pa.array(has_shingles)).take(of),
+            "length": pa.array(answer_lengths(table)[has_shingles]).take(of),
+            "signature": _packed(signature).take(of),
+            "answer_signature": _packed(answers).take(of),
         }
     )
 
@@ -116,9 +119,9 @@ def edges(rows: pa.Table, config: Config, context: Context) -> pa.Table:
         [_unpacked(rows[k]) for k in kinds],
         list(kinds.values()),
     )
-    ids, lengths = rows["id"].combine_chunks(), rows["length"].combine_chunks()
+    columns = [rows[name].combine_chunks() for name in ("row", "id", "length")]
     found = pa.table(
-        [column.take(pa.array(end)) for column in (ids, lengths) for end in (left, right)],
+        [column.take(pa.array(end)) for column in columns for end in (left, right)],
         schema=EDGES,
     )
     return found.group_by(EDGES.names).aggregate([]).select(EDGES.names)
@@ -128,23 +131,26 @@ def decide(pairs: pa.Table, config: Config, context: Context) -> pa.Table:
     """Marks for every row but the best of each connected component."""
     ends = pa.concat_tables(
         [
-            pairs.select(["id", "length"]),
-            pairs.select(["other", "other_length"]).rename_columns(["id", "length"]),
+            pairs.select(["row", "id", "length"]),
+            pairs.select(["other", "other_id", "other_length"]).rename_columns(["row", "id", "length"]),
         ]
     )
     nodes = (
-        ends.group_by(["id", "length"]).aggregate([]).sort_by([("length", "descending"), ("id", "ascending")])
+        ends.group_by(["row", "id", "length"])
+        .aggregate([])
+        .sort_by([("length", "descending"), ("id", "ascending")])
     )
-    ids = nodes["id"].combine_chunks()
+    rows, ids = nodes["row"].combine_chunks(), nodes["id"].combine_chunks()
     left, right = (
-        pc.index_in(pairs[name].combine_chunks(), ids).to_numpy().astype(np.int64) for name in ("id", "other")
+        pc.index_in(pairs[name].combine_chunks(), rows).to_numpy().astype(np.int64)
+        for name in ("row", "other")
     )
     winner = components(len(ids), left, right)
     is_loser = pa.array(winner != np.arange(len(ids)))
-    losers = ids.filter(is_loser)
+    losers = rows.filter(is_loser)
     return pa.table(
         {
-            "id": losers,
+            "row": losers,
             "drop_rule": pa.repeat(pa.scalar("near_duplicate"), len(losers)),
             "drop_detail": ids.take(pa.array(winner)).filter(is_loser),
         }

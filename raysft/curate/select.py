@@ -31,7 +31,7 @@ from raysft.stage import Context, Gather, TableConfig
 
 VERSION = 1
 WRITES = "rows"
-MARKS = pa.schema([("id", pa.string()), ("drop_rule", pa.string()), ("drop_detail", pa.string())])
+MARKS = pa.schema([("row", pa.int64()), ("drop_rule", pa.string()), ("drop_detail", pa.string())])
 
 
 class Config(TableConfig):
@@ -83,7 +83,7 @@ def apply_where(rows: pa.Table, condition: Condition) -> tuple[np.ndarray, pa.Ta
     for i in np.flatnonzero(~passes):
         own = (f"{n}={'missing' if np.isnan(v[i]) else f'{v[i]:.6g}'}" for n, v in values.items())
         details.append(", ".join(own) + stated)
-    return passes, _marks(rows["id"].combine_chunks().filter(pa.array(~passes)), "select_where", details)
+    return passes, _marks(rows["row"].combine_chunks().filter(pa.array(~passes)), "select_where", details)
 
 
 def apply_budget(rows: pa.Table, config: Config, context: Context) -> pa.Table:
@@ -106,7 +106,7 @@ def apply_budget(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     else:
         details[placed] = "no centre in the budget"
     losers = pa.array(~is_chosen)
-    return _marks(rows["id"].combine_chunks().filter(losers), "select_budget", list(details[~is_chosen]))
+    return _marks(rows["row"].combine_chunks().filter(losers), "select_budget", list(details[~is_chosen]))
 
 
 def _numbers(rows: pa.Table, name: str) -> np.ndarray:
@@ -122,8 +122,10 @@ def _numbers(rows: pa.Table, name: str) -> np.ndarray:
     return pc.fill_null(pc.cast(column, pa.float64(), safe=False), np.nan).to_numpy(zero_copy_only=False)
 
 
-def _marks(ids: pa.Array, rule: str, details: list[str]) -> pa.Table:
-    return pa.table([ids, pa.repeat(pa.scalar(rule), len(ids)), pa.array(details, pa.string())], schema=MARKS)
+def _marks(rows: pa.Array, rule: str, details: list[str]) -> pa.Table:
+    return pa.table(
+        [rows, pa.repeat(pa.scalar(rule), len(rows)), pa.array(details, pa.string())], schema=MARKS
+    )
 
 
 STEPS = (Gather(fn=decide, columns=columns),)

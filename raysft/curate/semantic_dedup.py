@@ -70,7 +70,7 @@ def fit_centroids(table: pa.Table, config: Config, context: Context) -> Fitted:
 
 
 def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, id, embedding, length, centrality) of every row that has an embedding; the key is its cluster,
+    """(key, row, id, embedding, length, centrality) of rows that have an embedding; the key is its cluster,
     `centrality` (float64) the cosine with its centroid."""
     from raysft.engines.vectors import assign
 
@@ -79,6 +79,7 @@ def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     return pa.table(
         {
             "key": pa.array(clusters.astype(np.uint64)),
+            "row": table["row"],
             "id": table["id"],
             "embedding": table["embedding"],
             "length": pa.array(answer_lengths(table)),
@@ -107,7 +108,7 @@ def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     details = [f"{name} {cosine:.4f}" for name, cosine in zip(winner_ids, cosines, strict=True)]
     return pa.table(
         {
-            "id": ids.take(pa.array(losers)),
+            "row": rows["row"].combine_chunks().take(pa.array(losers)),
             "drop_rule": pa.repeat(pa.scalar("semantic_duplicate"), len(losers)),
             "drop_detail": pa.array(details, pa.string()),
         }

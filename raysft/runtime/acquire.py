@@ -17,7 +17,7 @@ from raysft.acquire.source import read
 from raysft.acquire.unit import Unit
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record
-from raysft.runtime.plan import Pass
+from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.stage import Counts
 

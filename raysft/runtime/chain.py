@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from raysft.runtime.manifest import Manifest, Record
-from raysft.runtime.plan import Pass
+from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Piece, WorkShard, advance, digest_of, is_of
 
@@ -19,14 +19,15 @@ def split(manifests: Sequence[Manifest]) -> tuple[Manifest, list[Manifest]]:
 
 
 def work_shards(
-    manifests: Sequence[Manifest], ranges: Iterable[tuple[str, str, int, int | None]]
+    manifests: Sequence[Manifest], ranges: Iterable[tuple[str, str, int, int | None]], first: int = 0
 ) -> list[WorkShard]:
-    """Work shards over a chain; a range is (unit, unit of the base shard, start, stop or None for all)."""
+    """Work shards over a chain, numbered from `first`; a range is (unit, unit of the base shard, start, stop
+    or None for all)."""
     base, sidecars = split(manifests)
     records = {r.unit: r for r in base.shards}
     layers = [_by_base(m) for m in sidecars]
     shards = []
-    for unit, of, start, stop in ranges:
+    for number, (unit, of, start, stop) in enumerate(ranges, first):
         record = records[of]
         end = record.rows if stop is None else stop
         told, pieces = digest_of([(record, start, end)]), []
@@ -34,7 +35,9 @@ def work_shards(
             covered = _cover(layer[record.name], start, end)
             told = digest_of(covered, told)
             pieces.append(tuple(Piece(manifest.folder, r.name, a, b) for r, a, b in covered))
-        shards.append(WorkShard(unit, Piece(base.folder, record.name, start, end), tuple(pieces), told))
+        shards.append(
+            WorkShard(unit, Piece(base.folder, record.name, start, end), tuple(pieces), told, number=number)
+        )
     return shards
 
 

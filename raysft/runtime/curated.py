@@ -45,7 +45,8 @@ def export_curated(storage: Storage, manifests: Sequence[Manifest]) -> dict[str,
         files.update(digests)
         languages.update(by_language)
     found = dict(sorted(languages.items()))
-    storage.write_json(MARKER, {"source": source, "files": files, "languages": found})
+    marker = {"source": source, "stage": manifests[-1].folder, "files": files, "languages": found}
+    storage.write_json(MARKER, marker)
     return found
 
 

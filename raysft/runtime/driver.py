@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from raysft import stage as stages
 from raysft.augment.prompts import SUFFIX
 from raysft.recipe import Recipe
 from raysft.runtime import chain, manifest, preflight
@@ -21,7 +22,8 @@ from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest, Record
-from raysft.runtime.plan import Pass, Plan, operators, segments
+from raysft.runtime.passes import Pass
+from raysft.runtime.plan import Plan, operators, segments
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.status import Status
@@ -126,7 +128,16 @@ class Run:
         if pending[0].barriers:
             self.progress.begin(labels, len(shards), 0)
             seed, partitions = self.recipe.settings.seed, int(self.capacity.cpus)
-            shards = run_barriers(self.storage, pending[0], shards, seed, partitions)
+            shards = run_barriers(
+                self.storage,
+                pending[0],
+                shards,
+                seed,
+                partitions,
+                sealed=self.sealed,
+                engines=self.recipe.engines,
+                build_engine=self.build_engine,
+            )
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
@@ -174,6 +185,7 @@ class Run:
                 counts=manifest.total(shards),
                 base=base,
                 round=p.round,
+                version=getattr(stages.load(p.stage), "VERSION", 0) if p.config is not None else 0,
                 parents=manifest.parents_of(self.sealed),
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},

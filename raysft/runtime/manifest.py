@@ -61,7 +61,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A sealed stage: which shards it has, what made them, and where every row went. `findings` are the
+    """A sealed stage: which shards it has, what made them, and where every row went. `version` is the
+    stage's VERSION, 0 for what has none; `findings` are the
     tables (`raysft.stage.finding`) that it wants people to see."""
 
     stage: str
@@ -72,6 +73,7 @@ class Manifest:
     counts: Counts
     base: str | None = None
     round: int = 1
+    version: int = 0
     parents: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     engines: Mapping[str, Any] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from raysft.engines.build import model_identity, resolve_model
 from raysft.engines.spec import TransformersSpec
 from raysft.runtime import chain, manifest
 from raysft.runtime.manifest import DigestMismatch, Manifest, Record, manifest_digest
-from raysft.runtime.plan import semantic
+from raysft.runtime.passes import semantic
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import WorkShard, read_rows
 from raysft.sample import digest, live

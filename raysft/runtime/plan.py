@@ -10,68 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from pydantic import BaseModel
-
-from raysft import stage as stages
 from raysft.acquire.source import expand
 from raysft.acquire.unit import Unit
 from raysft.augment.prompts import LANGUAGES, prompt_hash
 from raysft.engines.build import model_identity
 from raysft.engines.spec import Engine
-from raysft.recipe import Recipe, StageEntry
+from raysft.recipe import Recipe, RecipeError, StageEntry
+from raysft.runtime.owned import Maker, NotOwned, columns_read, own
+from raysft.runtime.passes import OwnedSet, Pass, semantic
 from raysft.sample import digest
-from raysft.stage import Context, Fit, Fitted, Gather, Map, Partition, Step
+from raysft.stage import Map, Step
 
 ACQUIRE_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A part of a stage that is committed as one folder.
-
-    `barriers` and `maps` are indexes into the stage's STEPS. `stage_fingerprint` is what ids of made rows
-    are derived from: the same for all passes of one round; `earlier` are their folders before this one;
-    `earlier_rounds` are the stage fingerprints of the rounds before. `prompts` are the texts that replace
-    packaged prompts.
-    """
-
-    stage: str
-    config: Any
-    round: int
-    fingerprint: str
-    folder: str
-    writes: str
-    barriers: tuple[int, ...] = ()
-    maps: tuple[int, ...] = ()
-    engine: str | None = None
-    stage_fingerprint: str = ""
-    earlier: tuple[str, ...] = ()
-    earlier_rounds: tuple[str, ...] = ()
-    prompts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        return stages.load(self.stage).STEPS
-
-    def context(self, seed: int, fitted: Fitted) -> Context:
-        """What the pass's functions may know."""
-        return Context(
-            self.stage,
-            self.stage_fingerprint,
-            seed,
-            self.round,
-            self.earlier_rounds,
-            self.prompts,
-            fitted=fitted,
-        )
-
-    @property
-    def semantic_config(self) -> dict[str, Any]:
-        """The config without what is execution-only."""
-        return semantic(self.config)
 
 
 @dataclass(frozen=True)
@@ -105,16 +57,6 @@ class Plan:
         return replace(self, passes=self.passes[: last[-1] + 1])
 
 
-def semantic(config: BaseModel) -> dict[str, Any]:
-    """A config's fields as JSON values, without those marked execution-only."""
-    keep = {}
-    for name, about in type(config).model_fields.items():
-        extra = about.json_schema_extra
-        if not (isinstance(extra, dict) and extra.get("execution_only")):
-            keep[name] = getattr(config, name)
-    return json.loads(type(config).model_validate(config).model_dump_json(include=set(keep)))
-
-
 def make_plan(recipe: Recipe) -> Plan:
     """Expand sources, fingerprint every stage and cut the recipe into passes.
 
@@ -131,10 +73,13 @@ def make_plan(recipe: Recipe) -> Plan:
     parent = digest("acquire", ACQUIRE_VERSION, json.dumps(sources, sort_keys=True), contents)
     acquire = Pass("acquire", None, 1, parent, _folder(0, "acquire", parent), "rows")
     passes: list[Pass] = []
-    for entry in recipe.stages:
+    owned = _owned_sets(recipe, identities)
+    for i, entry in enumerate(recipe.stages):
         rounds: list[str] = []
         for round in range(1, getattr(entry.config, "rounds", 1) + 1):
-            for made in _passes(entry, round, recipe, identities, parent, len(passes) + 1, tuple(rounds)):
+            for made in _passes(
+                entry, round, recipe, identities, parent, len(passes) + 1, tuple(rounds), owned[i]
+            ):
                 passes.append(made)
                 parent = made.fingerprint
             rounds.append(passes[-1].stage_fingerprint)
@@ -178,6 +123,7 @@ def _passes(
     parent: str,
     number: int,
     earlier_rounds: tuple[str, ...],
+    owned: tuple[OwnedSet, ...],
 ) -> list[Pass]:
     """The passes of one round of a stage."""
     module = entry.module
@@ -196,6 +142,7 @@ def _passes(
         recipe.settings.seed,
         round,
         parent,
+        *(one.digest for one in owned),
     )
     groups = cut_steps(module.STEPS)
     has_maps = any(isinstance(s, Map) for s in module.STEPS)
@@ -221,9 +168,34 @@ def _passes(
                 tuple(p.folder for p in passes),
                 earlier_rounds,
                 prompts,
+                owned,
             )
         )
     return passes
+
+
+def _owned_sets(recipe: Recipe, identities: Mapping[str, Mapping[str, str]]) -> list[tuple[OwnedSet, ...]]:
+    """The sets that each stage's `against` names.
+
+    Raises:
+        RecipeError: lists those that cannot be used.
+    """
+    makers: dict[str, Maker] = {}
+    found, problems = [], []
+    for i, entry in enumerate(recipe.stages):
+        engines = [identities[name] for name in entry.engine_names()]
+        asking = Maker(entry.name, semantic(entry.config), engines)
+        sets = []
+        for n, uri in enumerate(getattr(entry.config, "against", ())):
+            try:
+                sets.append(own(uri, asking, columns_read(entry.module, entry.config), makers))
+            except NotOwned as error:
+                problems.append(f"stages[{i}].{entry.name}.against[{n}]: {error}")
+        found.append(tuple(sets))
+        makers |= dict.fromkeys(getattr(entry.module, "ADDS", ()), asking)
+    if problems:
+        raise RecipeError(problems)
+    return found
 
 
 def _rounds(entry: StageEntry) -> int:
@@ -239,7 +211,7 @@ def cut_steps(steps: Sequence[Step]) -> list[tuple[tuple[int, ...], tuple[int, .
     groups: list[tuple[list[int], list[int]]] = []
     engine: str | None = None
     for i, step in enumerate(steps):
-        is_barrier = isinstance(step, Fit | Partition | Gather)
+        is_barrier = not isinstance(step, Map)
         other_engine = isinstance(step, Map) and step.engine and engine and step.engine != engine
         if not groups or (is_barrier and groups[-1][1]) or other_engine:
             groups.append(([], []))

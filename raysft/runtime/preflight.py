@@ -10,7 +10,8 @@ from raysft.engines.build import model_exists
 from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
 from raysft.runtime.cluster import Capacity
-from raysft.runtime.plan import Pass, Plan, resources
+from raysft.runtime.passes import Pass
+from raysft.runtime.plan import Plan, resources
 from raysft.runtime.storage import Storage
 from raysft.train.config import TrainConfig
 

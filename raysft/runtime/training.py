@@ -25,7 +25,7 @@ from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Manifest, manifest_digest
 from raysft.runtime.packing import model_revision, pack_stage
-from raysft.runtime.plan import semantic
+from raysft.runtime.passes import semantic
 from raysft.runtime.progress import Progress
 from raysft.runtime.storage import Storage
 from raysft.runtime.training_worker import OnStep, train_worker

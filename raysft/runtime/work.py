@@ -18,22 +18,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import safetensors.numpy
 
-from raysft import stage as stages
 from raysft.engines.protocol import AnswerScore, Completion, Request
+from raysft.executor import merge_fitted
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
-from raysft.runtime.plan import Pass
+from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
-from raysft.sample import SCHEMA, digest, live_mask, set_column, without_truth
-from raysft.stage import MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions, merge_fitted
+from raysft.sample import digest, live_mask, set_column, without_truth
+from raysft.stage import MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions
 
 DECISIONS = "_decisions.parquet"
 FITTED_ARRAYS = "_fitted.safetensors"
 FITTED_VALUES = "_fitted.json"
 BARRIER = "_barrier.json"
+ROW_BITS = 32  # of a handle: the place in the work shard
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,20 @@ class Piece:
 @dataclass(frozen=True)
 class WorkShard:
     """Rows to work on: a base piece, and for each annotating stage since then the pieces that cover it.
-    `digest` stands for all that is read, `barrier` for what a barrier over these rows found just now."""
+    `digest` stands for all that is read, `barrier` for what a barrier over these rows found just now.
+    `number` is its place among the work shards of its segment, from which its rows' handles are made."""
 
     unit: str
     base: Piece
     sidecars: tuple[tuple[Piece, ...], ...] = ()
     digest: str = ""
     barrier: str = ""
+    number: int = 0
+
+    @property
+    def first_row(self) -> int:
+        """The handle (`row`) of its first row."""
+        return self.number << ROW_BITS
 
     @property
     def input(self) -> str:
@@ -130,13 +139,22 @@ def run_passes(
             shard, table, record = advance(shard, p, done), None, done
         else:
             if table is None:
-                table = read_rows(job.storage, shard)
+                table = read_rows(job.storage, shard, _needed(job))
             record, table = _run_pass(job, p, shard, table, engine)
             shard = advance(shard, p, record)
         records.append(record)
     if table is None:
-        table = read_rows(job.storage, shard)
+        table = read_rows(job.storage, shard, _needed(job))
     return shard, table, records
+
+
+def _needed(job: Job) -> list[str] | None:
+    """The columns that a job reads, None for all: who only lays a barrier's decisions over rows needs those
+    alone that it changes."""
+    if job.hands_on or any(p.maps or p.writes == "rows" for p in job.passes):
+        return None
+    decided = [read_decisions(job.storage, p.folder) for p in job.passes]
+    return [name for table in decided if table is not None for name in table.column_names]
 
 
 def is_of(record: Record, shard: WorkShard) -> bool:
@@ -171,7 +189,13 @@ def _run_pass(
     fitted = read_fitted(job.storage, (*p.earlier, p.folder))
     context = p.context(job.seed, fitted)
     decisions = read_decisions(job.storage, p.folder) if p.barriers else None
-    after = rows if decisions is None else join_decisions(rows, decisions, p.stage)
+    after = rows
+    if decisions is not None:
+        own = rows_between(decisions, shard.first_row, len(table))
+        places = own["row"].to_numpy() - shard.first_row
+        if p.writes == "rows":  # then `rows` are the live ones alone
+            places = np.cumsum(mask.to_numpy(zero_copy_only=False))[places] - 1
+        after = join_decisions(rows, set_column(own, "row", pa.array(places)), p.stage)
     meter = Metered(engine) if p.engine else None
     for index in p.maps:
         step = p.steps[index]
@@ -287,16 +311,14 @@ def unpack_table(data: pa.Buffer) -> pa.Table:
     return pa.ipc.open_stream(data).read_all()
 
 
-def narrow_rows(storage: Storage, shard: WorkShard, step: Any, config: Any) -> pa.Table:
-    """The live rows of a work shard, in the columns that a barrier step reads.
+def rows_between(table: pa.Table, first: int, rows: int) -> pa.Table:
+    """Of a table sorted by `row` those with a handle from `first` on, `rows` of them at most."""
+    start, stop = np.searchsorted(table["row"].to_numpy(), [first, first + rows])
+    return table.slice(start, stop - start)
 
-    Raises:
-        KeyError: the recipe has no stage before this one that writes such a column.
-    """
-    columns = stages.columns_of(step, config)
-    table = read_rows(storage, shard, columns)
-    missing = [c for c in columns if c not in table.column_names]
-    if missing:
-        scores = [c for c in table.column_names if c not in SCHEMA.names]
-        raise KeyError(f"needs columns {missing}, which no stage before it writes; there are: {scores}")
-    return table.filter(live_mask(table)).select(columns)
+
+def same_arrays(one: Fitted, other: Fitted) -> bool:
+    """Whether two results hold the same arrays."""
+    return one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
+    )

@@ -11,8 +11,8 @@ from raysft.acquire.formats import with_system
 from raysft.acquire.source import Source, check, expand, read
 from raysft.acquire.unit import Acquired
 from raysft.augment.respond import Config
+from raysft.executor import run_local
 from raysft.sample import SCHEMA, acquired_id
-from raysft.stage import run_local
 from tests.fixtures.fake_llm import ScriptedLLM
 from tests.fixtures.tiny_model import make_tiny_tokenizer
 

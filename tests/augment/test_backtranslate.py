@@ -7,8 +7,9 @@ from raysft.algorithms.words import language
 from raysft.augment.backtranslate import Config, backtranslate, broken_rule
 from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, live, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import Context, count
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.backtranslate"

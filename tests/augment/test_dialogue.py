@@ -6,8 +6,9 @@ from pydantic import ValidationError
 from raysft.augment.dialogue import Config, converse
 from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import Context, count
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.dialogue"

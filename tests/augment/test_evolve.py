@@ -8,8 +8,9 @@ from raysft.augment.evolve import OPERATIONS, PROMPTS, Config, evolve, operation
 from raysft.augment.prompts import prompt_hash, render
 from raysft.augment.verdict import CHOICES
 from raysft.engines.protocol import Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, instruction_of, samples
-from raysft.stage import MADE, Context, count, run_local
+from raysft.stage import MADE, Context, count
 from tests.fixtures.evolving import (
     ANSWER,
     ANSWER_ZH,

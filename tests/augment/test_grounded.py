@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from raysft.augment.grounded import Config, ground
 from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, samples
-from raysft.stage import Context, Fitted, count, run_local
+from raysft.stage import Context, Fitted, count
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.grounded"

@@ -19,8 +19,9 @@ from raysft.augment.instances import (
 from raysft.augment.prompts import prompt_hash, render
 from raysft.augment.verdict import CHOICES
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, instruction_of, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import Context, count
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.instances"

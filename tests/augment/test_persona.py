@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from raysft.augment.persona import Config, engine_kinds, generate, plan
 from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Completion, Output
-from raysft.runtime.plan import semantic
+from raysft.executor import run_local
+from raysft.runtime.passes import semantic
 from raysft.sample import acquired_id, instruction_of, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import Context, count
 from tests.fixtures.fake_llm import ScriptedLLM, text_of
 
 STAGE = "augment.persona"

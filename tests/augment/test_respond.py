@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from raysft.augment.respond import Config, respond
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import run_local
 from raysft.sample import acquired_id, answer_of, samples
-from raysft.stage import Context, count, run_local
+from raysft.stage import Context, count
 from tests.fixtures.fake_llm import ScriptedLLM
 
 STAGE = "augment.respond"

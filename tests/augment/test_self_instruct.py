@@ -9,16 +9,16 @@ from pydantic import ValidationError
 
 from raysft.algorithms.rouge import rouge_l
 from raysft.augment.prompts import prompt_hash
-from raysft.augment.self_instruct import SIMILAR, Config, generate, judge_novelty, plan
+from raysft.augment.self_instruct import SIMILAR, STEPS, Config, generate, judge_novelty, plan
 from raysft.augment.task_rules import BLOCKED_WORDS
 from raysft.engines.protocol import Completion, Output
+from raysft.executor import narrow_of, run_local
 from raysft.sample import acquired_id, instruction_of, live, samples
-from raysft.stage import Context, Fitted, count, join_decisions, run_local
+from raysft.stage import Context, Fitted, count, join_decisions
 from tests.fixtures.fake_llm import ScriptedLLM, phrase, text_of
 
 STAGE = "augment.self_instruct"
 PLANNED = ["id", "messages", "task", "lang", "op", "round", "k", "parents"]
-JUDGED = ["id", "messages", "op", "round", "k", "parents"]
 
 
 def pool_of(english: int, chinese: int = 0, machine: int = 0) -> pa.Table:
@@ -284,7 +284,7 @@ def test_rows_do_not_depend_on_how_the_table_is_split(size):
     planned = replace(context(plan_of(table, config)), engine=ScriptedLLM())
     pieces = [generate(table.slice(i, size), config, planned) for i in range(0, len(table), size)]
     split = pa.concat_tables(pieces)
-    narrow = live(split).select(JUDGED)
+    narrow = narrow_of(split, STEPS[-1], config)
     ours = join_decisions(split, judge_novelty(narrow, config, planned), STAGE)
     assert len(made(table, whole)) > 20
     assert "not_novel" in whole["drop_rule"].to_pylist()

@@ -5,8 +5,9 @@ import pytest
 
 from raysft.algorithms.rouge import rouge_l
 from raysft.augment.self_instruct import Config, plan
+from raysft.executor import run_local
 from raysft.sample import acquired_id, instruction_of, live, samples
-from raysft.stage import Context, run_local
+from raysft.stage import Context
 from tests.augment.test_self_instruct import PLANNED, STAGE, made, pool_of, run
 from tests.fixtures.fake_llm import ScriptedLLM
 

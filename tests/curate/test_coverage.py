@@ -4,10 +4,12 @@ from pydantic import ValidationError
 
 from raysft.curate import coverage
 from raysft.curate.coverage import Config, annotate, report
+from raysft.executor import run_local
 from raysft.recipe import parse
-from raysft.runtime.plan import cut_steps, semantic
+from raysft.runtime.passes import semantic
+from raysft.runtime.plan import cut_steps
 from raysft.sample import SCHEMA, samples
-from raysft.stage import Context, run_local, unwritten
+from raysft.stage import Context, unwritten
 
 STAGE = "curate.coverage"
 TERMS = {

@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from raysft.curate.embed import Config, vectors_of
+from raysft.executor import run_local
 from raysft.sample import mark_dropped
-from raysft.stage import run_local
 from tests.fixtures.conversations import table_of
 from tests.fixtures.fake_models import HashEmbedder
 

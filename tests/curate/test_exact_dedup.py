@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysft.curate.exact_dedup import Config, normalise
-from raysft.stage import run_local
+from raysft.executor import run_local
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
 
 STAGE = "curate.exact_dedup"

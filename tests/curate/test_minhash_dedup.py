@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from raysft.curate.minhash_dedup import Config
-from raysft.stage import run_local
+from raysft.executor import run_local
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
 
 STAGE = "curate.minhash_dedup"

@@ -5,8 +5,8 @@ import pytest
 
 from raysft.curate.perplexity import Config, perplexity
 from raysft.engines.protocol import AnswerScore
+from raysft.executor import run_local
 from raysft.sample import mark_dropped
-from raysft.stage import run_local
 from tests.fixtures.conversations import rules_of, table_of
 from tests.fixtures.fake_models import LengthScorer
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from raysft.curate.rules import RULES, Config, blocked_words, markup_share
+from raysft.executor import run_local
 from raysft.sample import samples
-from raysft.stage import run_local
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
 
 STAGE = "curate.rules"

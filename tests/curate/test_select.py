@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from raysft.curate.select import Config, columns
+from raysft.executor import run_local
 from raysft.sample import set_column
-from raysft.stage import run_local
 from tests.curate.test_semantic_dedup import table_with
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysft.curate.semantic_dedup import Config, number_of_clusters
+from raysft.executor import run_local
 from raysft.sample import set_column
-from raysft.stage import run_local
 from tests.engines.test_vectors import clustered
 from tests.fixtures.conversations import marks, rules_of, shuffled, table_of
 

@@ -9,8 +9,9 @@ from raysft.acquire.domain import DomainSource
 from raysft.acquire.source import expand, read
 from raysft.augment import grounded
 from raysft.curate import coverage
+from raysft.executor import run_local
 from raysft.sample import live
-from raysft.stage import Context, run_local
+from raysft.stage import Context
 from tests.fixtures.fake_llm import ScriptedLLM
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "fire_doors"

@@ -12,12 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from raysft import executor
 from raysft import stage as stages
 from raysft.augment.evolve import OPERATIONS
 from raysft.recipe import Recipe
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest
-from raysft.runtime.plan import Pass, make_plan
+from raysft.runtime.passes import Pass
+from raysft.runtime.plan import make_plan
 from tests.fixtures.engines import build_fake
 from tests.fixtures.runs import (
     by_id,
@@ -155,7 +157,7 @@ def test_stage_through_ray_gives_the_reference_executors_rows(ran: Ran, name: st
     engines = {name: build_fake(spec) for name, spec in ran.recipe.engines.items()}
     for round in sorted({p.round for p in passes}):
         of_round = [p for p in passes if p.round == round]
-        expected = stages.run_local(
+        expected = executor.run_local(
             name,
             ran.after(before),
             of_round[0].config,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysft import stage as stages
+from raysft import executor
 from raysft.recipe import Recipe, RecipeError
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.curated import export_curated, read_curated
@@ -21,6 +21,7 @@ from tests.fixtures import probe
 from tests.fixtures.conversations import table_of
 from tests.fixtures.runs import execute, recipe_of
 
+NARROW = {"id", "messages", "row", "owned"}
 KINDS = tuple(probe.STEPS)
 WORLD = {"kind": "world", "rows": 12, "seed": 3, "rows_per_unit": 5}
 
@@ -53,9 +54,9 @@ def test_run_local_step_of_every_kind_is_given_no_truth(
     folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     probe.install(monkeypatch, probe.STEPS[kind])
-    after = stages.run_local(probe.PROBE, with_truth(), probe.Config(folder=str(folder)))
+    after = executor.run_local(probe.PROBE, with_truth(), probe.Config(folder=str(folder)))
     found = probe.seen(folder)
-    own = {"map": set(SCHEMA.names), "partition": {"id", "messages", "key"}}.get(kind, {"id", "messages"})
+    own = {"map": set(SCHEMA.names), "partition": {*NARROW, "key"}}.get(kind, NARROW)
     assert found[kind] == own
     assert told(after) == []
 
@@ -66,7 +67,7 @@ def test_run_local_barrier_that_names_a_truth_column_fails(
 ) -> None:
     probe.install(monkeypatch, probe.STEPS[kind])
     with pytest.raises(KeyError, match="truth_answer"):
-        stages.run_local(
+        executor.run_local(
             probe.PROBE, with_truth(), probe.Config(folder=str(folder), names=("messages", "truth_answer"))
         )
     assert probe.seen(folder) == {}
@@ -91,10 +92,10 @@ def test_ray_steps_of_every_kind_are_given_no_truth_and_nothing_downstream_has_a
     found = probe.seen(folder)
     assert found == {
         "map": set(SCHEMA.names),
-        "fit": {"id", "messages"},
-        "keys": {"id", "messages"},
-        "partition": {"id", "messages", "key"},
-        "gather": {"id", "messages"},
+        "fit": NARROW,
+        "keys": NARROW,
+        "partition": {*NARROW, "key"},
+        "gather": NARROW,
     }
     for path in Path(recipe.run_root).rglob("*.parquet"):
         if path.parent != shards:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from raysft import stage as stages
 from raysft.runtime import chain, manifest
 from raysft.runtime.manifest import Manifest, Record
-from raysft.runtime.plan import Pass
+from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Job, WorkShard, read_rows, run_passes
 from raysft.stage import Counts

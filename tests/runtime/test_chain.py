@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raysft.executor import run_local
 from raysft.runtime import chain
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import advance
 from raysft.sample import SCHEMA
-from raysft.stage import run_local
 from tests.fixtures.conversations import table_of
 from tests.fixtures.fake_llm import ScriptedLLM
 from tests.fixtures.fake_models import HashEmbedder, LengthScorer

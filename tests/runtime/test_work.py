@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raysft.executor import narrow_of
 from raysft.runtime import chain, manifest, work
-from raysft.runtime.plan import Pass
+from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Job, Piece, WorkShard, digest_of, overlay, read_rows, run_passes, sidecar
 from raysft.sample import live_mask, mark_dropped
@@ -167,11 +168,14 @@ def test_narrow_rows_without_the_column_they_need_name_those_there_are(storage: 
     sealed, _ = run(storage, [acquired(storage, table_of(TALKS))], [a_pass("curate.rules", 1)])
     shard = chain.work_shards(sealed, chain.ranges_of(sealed, 100))[0]
     step = Gather(lambda t, c, x: t, columns=("perplexity", "answer_words"))
+    rows = read_rows(storage, shard)
     with pytest.raises(KeyError, match="perplexity"):
-        work.narrow_rows(storage, shard, step, None)
-    found = work.narrow_rows(storage, shard, replace(step, columns=("answer_words",)), None)
-    assert found.column_names == ["id", "answer_words"]
-    assert len(found) == 2
+        narrow_of(rows, step, None)
+    found = narrow_of(rows, replace(step, columns=("answer_words",)), None, first=10, owned=True)
+    assert found.column_names == ["id", "answer_words", "row", "owned"]
+    live_places = [i for i, rule in enumerate(rules_of(rows)) if rule is None]
+    assert found["row"].to_pylist() == [10 + i for i in live_places]
+    assert found["owned"].to_pylist() == [True, True]
 
 
 @pytest.fixture
@@ -204,8 +208,7 @@ def test_pass_with_a_barrier_joins_decisions_and_finds_all_that_was_fitted(
     storage: Storage, decided_stage: Pass
 ) -> None:
     shard = one_shard(storage, table_of(TALKS))
-    loser = table_of(TALKS)["id"][0].as_py()
-    marks = pa.table({"id": [loser], "drop_rule": ["loses"], "drop_detail": ["to nobody"]})
+    marks = pa.table({"row": [shard.first_row], "drop_rule": ["loses"], "drop_detail": ["to nobody"]})
     fitted = Fitted({"by": np.array([0.5])}, {"offset": 1})
     work.write_barrier(storage, decided_stage.earlier[0], fitted, None, "rows")
     work.write_barrier(storage, decided_stage.folder, Fitted({}, {"offset": 2}), marks, "rows")
@@ -221,7 +224,7 @@ def test_barrier_written_again_is_read_again(storage: Storage, decided_stage: Pa
     assert work.read_marker(storage, folder) is None
     assert work.read_fitted(storage, [folder]) == Fitted()
     for value in (1, 2):
-        marks = pa.table({"id": [f"id {value}"], "drop_rule": ["loses"]})
+        marks = pa.table({"row": [value], "drop_rule": ["loses"]})
         marker = work.write_barrier(storage, folder, Fitted({}, {"v": value}), marks, f"rows {value}")
         assert work.read_marker(storage, folder) == marker
         assert marker["input"] == f"rows {value}"
