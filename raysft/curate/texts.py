@@ -17,24 +17,18 @@ def texts_of(table: pa.Table, on: On | Literal["answers"]) -> pa.Array:
     "instruction" is the first user turn, "conversation" all turns' contents joined by newlines, "answers"
     those of the assistant.
     """
-    row, roles, contents = _turns(table)
+    row, roles, contents = turns_of(table)
     if on == "answers":
         is_answer = pc.equal(roles, "assistant")
         row, contents = row[is_answer.to_numpy(zero_copy_only=False)], contents.filter(is_answer)
     if on == "instruction":
-        is_user = pc.equal(roles, "user").to_numpy(zero_copy_only=False)
-        rows, first = np.unique(row[is_user], return_index=True)
-        index = np.full(len(table), -1)
-        index[rows] = np.flatnonzero(is_user)[first]
-        return pc.fill_null(contents.take(pa.array(index, mask=index < 0)), "")
-    offsets = np.searchsorted(row, np.arange(len(table) + 1))
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), contents)
-    return pc.binary_join(lists, "\n")
+        return pc.fill_null(contents.take(first_user_turns(row, roles, len(table))), "")
+    return pc.binary_join(lists_of_turns(row, contents, len(table)), "\n")
 
 
 def answer_lengths(table: pa.Table) -> np.ndarray:
     """int64 [rows]: characters of all assistant turns, by which duplicates are ranked."""
-    row, roles, contents = _turns(table)
+    row, roles, contents = turns_of(table)
     is_answer = pc.equal(roles, "assistant").to_numpy(zero_copy_only=False)
     lengths = pc.utf8_length(contents).to_numpy(zero_copy_only=False).astype(np.int64)
     total = np.zeros(len(table), np.int64)
@@ -42,7 +36,22 @@ def answer_lengths(table: pa.Table) -> np.ndarray:
     return total
 
 
-def _turns(table: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
+def first_user_turns(row: np.ndarray, roles: pa.Array, rows: int) -> pa.Array:
+    """int64 [rows]: place among the turns of each row's first user turn, null where there is none."""
+    is_user = pc.equal(roles, "user").to_numpy(zero_copy_only=False)
+    asking, first = np.unique(row[is_user], return_index=True)
+    place = np.full(rows, -1)
+    place[asking] = np.flatnonzero(is_user)[first]
+    return pa.array(place, mask=place < 0)
+
+
+def lists_of_turns(row: np.ndarray, values: pa.Array, rows: int) -> pa.LargeListArray:
+    """A value a turn as a list a row."""
+    starts = np.searchsorted(row, np.arange(rows + 1))
+    return pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), values)
+
+
+def turns_of(table: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """All turns of all rows: the row each stands in (int64, ascending), roles and contents, "" for null."""
     messages = table["messages"].combine_chunks()
     turns = pc.list_flatten(messages)

@@ -150,11 +150,11 @@ def run_passes(
 
 def _needed(job: Job) -> list[str] | None:
     """The columns that a job reads, None for all: who only lays a barrier's decisions over rows needs those
-    alone that it changes."""
+    alone that it changes, and what counts are told by."""
     if job.hands_on or any(p.maps or p.writes == "rows" for p in job.passes):
         return None
     decided = [read_decisions(job.storage, p.folder) for p in job.passes]
-    return [name for table in decided if table is not None for name in table.column_names]
+    return ["op", *(name for table in decided if table is not None for name in table.column_names)]
 
 
 def is_of(record: Record, shard: WorkShard) -> bool:

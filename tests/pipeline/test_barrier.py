@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
 
+from raysft import executor
 from raysft import stage as stages
 from raysft.runtime import barrier, chain, work
 from raysft.runtime.barrier import GatherTooLarge, run_barriers, with_cause
@@ -91,3 +93,20 @@ def test_error_in_a_barriers_task_is_found_in_rays_wrappings(local_ray: Capacity
         run_barriers(storage, p, shards_of(storage, TALK, OTHER), SEED, 3)
     assert type(with_cause(error.value)) is KeyError
     assert work.read_marker(storage, p.folder) is None
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_components_are_the_same_in_one_task_and_in_rounds(local_ray: Capacity, partitions: int) -> None:
+    drawn = np.random.Generator(np.random.PCG64(3)).integers(0, 60, (2, 40)) << 32
+    edges = pa.table({"row": drawn[0], "other": drawn[1]}).filter(pa.array(drawn[0] != drawn[1]))
+    refs = [ray.put(edges.slice(0, 25)), ray.put(edges.slice(25))]
+    whole = ray.get(barrier.connect(refs, 1000, partitions))
+    assert whole == executor.components_of(edges)
+    assert len(np.unique(whole["component"].to_numpy())) > 3
+    assert ray.get(barrier.connect(refs, 10, partitions)) == whole
+
+
+def test_components_of_no_edges_are_none(local_ray: Capacity) -> None:
+    none = pa.table({"row": pa.array([], pa.int64()), "other": pa.array([], pa.int64())})
+    for cap in (0, -1):  # in one task, and in rounds
+        assert len(ray.get(barrier.connect([ray.put(none)], cap, 2))) == 0
