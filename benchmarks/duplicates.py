@@ -1,8 +1,9 @@
 """How well duplicates are found, on pairs that people labelled.
 
-`python -m benchmarks.duplicates --data FOLDER`; the folder has `dedup_pairs_<set>.jsonl.gz` (benchmarks/gold_pairs.py says how they are read and halved). The
-labels say whether two records mean one thing (a paper, a product), which is more than that their texts are
-nearly equal. Every setting is chosen on one half and judged on the other.
+`python -m benchmarks.duplicates --data FOLDER`; the folder has `dedup_pairs_<set>.jsonl.gz`, which
+benchmarks/gold_pairs.py reads and halves. The labels say whether two records mean one thing (a paper, a
+product), which is more than that their texts are nearly equal. Every setting is chosen on one half and
+judged on the other.
 
     pairs     a pair is found when its score reaches a threshold: the exact Jaccard similarity of its shingles
               (minhash), the cosine of its embeddings (semantic), both, or either. `default` takes the stage's
@@ -38,8 +39,8 @@ from raysft.algorithms.groups import bounds
 from raysft.algorithms.shingles import shingles
 from raysft.engines.build import build
 from raysft.engines.spec import SentenceTransformersSpec
+from raysft.executor import run_local
 from raysft.sample import digest64, samples, set_column
-from raysft.stage import run_local
 
 SETS = ("dblp_acm", "dblp_acm_dirty", "abt_buy")
 NGRAMS = (1, 2, 3)
