@@ -252,6 +252,15 @@ def _tokens(
 
 
 @njit(cache=True, nogil=True)
+def token_hashes(data: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """(uint64 hashes, whether each is CJK) of the tokens of data[start:end]."""
+    hashes = np.empty(end - start, np.uint64)
+    is_cjk = np.empty(end - start, np.bool_)
+    count, _ = _tokens(data, start, end, hashes, is_cjk)
+    return hashes[:count], is_cjk[:count]
+
+
+@njit(cache=True, nogil=True)
 def _hash_range(hashes: np.ndarray, start: int, end: int) -> np.uint64:
     state = SHINGLE_START
     for i in range(start, end):

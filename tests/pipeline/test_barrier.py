@@ -74,16 +74,14 @@ def test_barrier_without_any_rows_decides_nothing(local_ray: Capacity, tmp_path:
     assert losers(storage, p) == 0
 
 
-def test_gather_above_its_cap_says_what_it_wanted(
-    local_ray: Capacity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gather_above_its_cap_says_what_it_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Called here as the task calls it: a patched stage would not travel to a worker."""
     p = dedup("curate.select")
     capped = replace(stages.load(p.stage).STEPS[0], max_bytes=3 << 20)
     monkeypatch.setattr(stages.load(p.stage), "STEPS", (capped,))
-    parts = [ray.put(pa.table({"id": ["x" * (1 << 21)]})) for _ in range(2)]
+    parts = [pa.table({"id": ["x" * (1 << 21)]}) for _ in range(2)]
     with pytest.raises(GatherTooLarge, match=r"curate.select would gather 4 MiB .* its cap is 3 MiB"):
-        barrier._gather._function(p, 0, Context(p.stage, "", SEED), parts)
+        barrier._gather._function(p, 0, Context(p.stage, "", SEED), *parts)
 
 
 def test_error_in_a_barriers_task_is_found_in_rays_wrappings(local_ray: Capacity, tmp_path: Path) -> None:
