@@ -128,13 +128,11 @@ def pair_methods(
 
 def banding(pairs: Pairs, jaccard: np.ndarray, ngram: int, threshold: float) -> Iterator[Row]:
     """What banding loses of the pairs above a threshold, for several shapes of bands."""
-    signature, _ = minhash.signatures(
-        pa.array(pairs.texts, pa.string()), num_perm=128, n=ngram, n_cjk=ngram + 1, seed=1
-    )
+    texts = pa.array(pairs.texts, pa.string())
     is_near = reached(jaccard, threshold)
     same = is_near & pairs.is_same & (pairs.half == JUDGING)
     for bands, rows in BANDINGS:
-        keys = minhash.band_keys(signature, bands)
+        keys, _ = minhash.band_keys(texts, bands=bands, rows=rows, n=ngram, n_cjk=ngram + 1, seed=1)
         meets = (keys[pairs.left] == keys[pairs.right]).any(axis=1)
         buckets = np.diff(bounds(np.sort(keys.ravel())))
         yield {

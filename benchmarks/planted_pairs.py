@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from benchmarks import harness
 from raysft.algorithms import minhash
-from raysft.curate.minhash_dedup import Config
+from raysft.curate.minhash_dedup import Config, bands_of
 from raysft.executor import run_local
 from raysft.sample import samples
 
@@ -110,14 +110,13 @@ def lost(planted: Sequence[Planted], config: Config) -> list[bool]:
 
 def meet(planted: Sequence[Planted], config: Config) -> np.ndarray:
     """bool [pairs]: whether the two texts share a band."""
-    keys = []
-    for side in ("left", "right"):
-        texts = pa.array([getattr(pair, side) for pair in planted], pa.string())
-        signature, _ = minhash.signatures(
-            texts, num_perm=config.num_perm, n=config.ngram, n_cjk=config.ngram_cjk, seed=config.seed
-        )
-        keys.append(minhash.band_keys(signature, config.bands))
-    return (keys[0] == keys[1]).any(axis=1)
+    bands, rows = bands_of(config)
+    shingles = {"n": config.ngram, "n_cjk": config.ngram_cjk}
+    left, right = (
+        minhash.band_keys(pa.array(texts), bands=bands, rows=rows, **shingles, seed=config.seed)[0]
+        for texts in zip(*((pair.left, pair.right) for pair in planted), strict=True)
+    )
+    return (left == right).any(axis=1)
 
 
 def measured(pairs: int, config: Config) -> list[dict[str, Any]]:
@@ -130,7 +129,7 @@ def measured(pairs: int, config: Config) -> list[dict[str, Any]]:
     rows = []
     for value in np.unique(common):
         here = common == value
-        expected = 1 - (1 - (value / UNION) ** config.rows) ** config.bands
+        expected = minhash.share_band(value / UNION, *bands_of(config))
         deviation = max(1e-12, np.sqrt(expected * (1 - expected) / pairs))
         rows.append(
             {
