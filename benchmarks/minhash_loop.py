@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raysft.algorithms import minhash
 from raysft.algorithms.union_find import roots, union
-from raysft.curate.minhash_dedup import Config
+from raysft.curate.minhash_dedup import Config, bands_of
 from raysft.curate.preference import ORDER, DedupConfig, preference_columns, with_preference
 from raysft.curate.texts import texts_of
 from raysft.runtime import chain, manifest
@@ -58,15 +58,16 @@ class Loop:
         """uint64 [rows, bands] of a shard, which is committed, and what its rows are ranked by."""
         preference, config = DedupConfig(), self.config
         table = read_rows(self.storage, shard, ["messages", *preference_columns(preference)])
-        signature, _ = minhash.signatures(
+        bands, rows = bands_of(config)
+        keys, _ = minhash.band_keys(
             texts_of(table, config.on),
-            num_perm=config.num_perm,
+            bands=bands,
+            rows=rows,
             n=config.ngram,
             n_cjk=config.ngram_cjk,
             seed=config.seed,
         )
-        keys = minhash.band_keys(signature, config.bands)
-        width = pa.binary(8 * config.bands)
+        width = pa.binary(8 * bands)
         packed = pa.FixedSizeBinaryArray.from_buffers(width, len(keys), [None, pa.py_buffer(keys)])
         record = self._commit("keys", shard, pa.table({"id": table["id"], "minhash": packed}))
         narrow = table.append_column("row", pa.array(np.zeros(len(table), np.int64)))

@@ -59,7 +59,7 @@ def slot_of(key: np.uint64, keys: np.ndarray, table: np.ndarray) -> int:
     slot = (mixed ^ (mixed >> np.uint64(32))) & last
     while table[slot] >= 0 and keys[table[slot]] != key:
         slot = (slot + np.uint64(1)) & last
-    return np.int64(slot)
+    return int(np.int64(slot))
 
 
 @njit(cache=True, nogil=True)

@@ -101,7 +101,7 @@ def _least_common(size_a: int, size_b: int, threshold: float) -> int:
     size + 1 if there is none."""
     total = size_a + size_b
     smaller = min(size_a, size_b)
-    least = max(0, np.int64(threshold * total / (1 + threshold)) - 1)
+    least = max(0, int(threshold * total / (1 + threshold)) - 1)
     while least <= smaller and least / (total - least) < threshold:
         least += 1
     return least

@@ -216,7 +216,7 @@ def _tokens(
     count, count_cjk, size, at = 0, 0, 0, start
     state = np.uint64(0)
     while at < end:
-        chunk, length = np.uint64(0), np.int64(0)
+        chunk, length = np.uint64(0), 0
         if at + 8 <= end:
             eight = _eight_bytes(data, np.uint64(at))
             others = _other_bytes(eight)
@@ -226,9 +226,9 @@ def _tokens(
                 at += 8
                 continue
             first = (others & (~others + np.uint64(1))) >> np.uint64(7)
-            length = np.int64((first * BYTE_NUMBERS) >> np.uint64(56))
+            length = int(np.int64((first * BYTE_NUMBERS) >> np.uint64(56)))
             chunk = (eight | CASE_BITS) & (first - np.uint64(1))
-            byte = np.int64(data[at + length])
+            byte = int(data[at + length])
             if byte < 0x80:
                 if size + length:
                     hashes[count], is_cjk[count] = mix64(state ^ chunk), False
