@@ -180,6 +180,7 @@ SETTINGS = {
     "curate.embed": {"engine": "embedder"},
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"terms": ["a"]},
+    "curate.removals": {"list": [{"licence": "MIT", "reason": "withdrawn"}]},
 }
 
 

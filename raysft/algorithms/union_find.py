@@ -27,12 +27,17 @@ def components(n: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def union(parent: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
     """Add edges to a forest in place; `parent` starts as arange(n). For graphs that come in pieces."""
     for i in range(len(left)):
-        a = find(parent, left[i])
-        b = find(parent, right[i])
-        if a < b:
-            parent[b] = a
-        elif b < a:
-            parent[a] = b
+        join(parent, left[i], right[i])
+
+
+@njit(cache=True, nogil=True)
+def join(parent: np.ndarray, a: int, b: int) -> bool:
+    """Add one edge to a forest in place; whether it joined two trees."""
+    a, b = find(parent, a), find(parent, b)
+    if a == b:
+        return False
+    parent[max(a, b)] = min(a, b)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -46,7 +51,7 @@ def roots(parent: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def find(parent: np.ndarray, node: int) -> int:
-    """The smallest node of a node's component so far, in a forest of `union`."""
+    """The smallest node of a node's tree."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
