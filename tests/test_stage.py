@@ -140,10 +140,13 @@ def test_decisions_twice_on_a_row_or_on_none_are_refused() -> None:
 def test_fit_sample_above_its_cap_is_the_same_for_any_order() -> None:
     step = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=3)
     rows = table(*"abcdefgh")
-    one = executor.fit_sample(rows, step, CONTEXT)
-    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, CONTEXT)
+    one = executor.fit_sample(rows, step, None, CONTEXT)
+    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, None, CONTEXT)
     assert one["id"].to_pylist() == other["id"].to_pylist()
     assert len(one) == 3
+    by_config = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=lambda config: config)
+    assert executor.fit_sample(rows, by_config, 3, CONTEXT).equals(one)
+    assert len(executor.fit_sample(rows, by_config, 0, CONTEXT)) == 0
 
 
 def test_hash_partitions_hold_whole_keys() -> None:
