@@ -17,6 +17,10 @@ the most similar of them, and rows that have lost their leader and found no othe
 among themselves. So the same holds, but for two things: other rows lead, and a row may join a leader that
 comes after it in the order. Findings say which of both was done; docs/clusters.md, how much it changes. All
 leaders must fit into the memory of one task, with 4 bytes a place of a vector.
+
+Yardstick (docs/yardstick.md), after minhash_dedup, with `keep: leaders`, an embedder that reads English alone
+and threshold 0.95: precision 77 %; 86 % of near duplicates and 13 % of paraphrases are resolved then; 0.7 % of
+the clean rows dropped. With `vectors: tfidf`: 59 %; 82 % and 9 %; 1.5 %.
 """
 
 from __future__ import annotations

@@ -56,6 +56,13 @@ CASES: dict[str, dict[str, Any]] = {
     "curate.minhash_dedup": {"on": "instruction", "threshold": 0.5},
     "curate.embed": {"engine": "embedder"},
     "curate.semantic_dedup": {"threshold": 0.75, "clusters": 5},
+    "curate.tfidf": {"dimension": 256},
+    "curate.onepass_cluster": {
+        "vectors": "tfidf",
+        "threshold": 0.8,
+        "keep": "leaders",
+        "single_pass_rows": 50,
+    },
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"least": 2, "terms": TERMS},
     "curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 20},
@@ -76,6 +83,8 @@ REACHED: dict[str, set[str]] = {
     "curate.minhash_dedup": {"near_duplicate"},
     "curate.embed": set(),
     "curate.semantic_dedup": {"semantic_duplicate"},
+    "curate.tfidf": set(),
+    "curate.onepass_cluster": {"not_a_leader"},
     "curate.perplexity": {"unscorable"},
     "curate.coverage": set(),
     "curate.select": {"select_where", "select_budget"},
@@ -187,7 +196,7 @@ def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
 
 def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_progress_view(ran: Ran) -> None:
     told = {m.stage: [table["title"] for table in m.findings] for m in ran.manifests if m.findings}
-    assert set(told) == {"augment.self_instruct", "curate.coverage"}
+    assert set(told) == {"augment.self_instruct", "curate.onepass_cluster", "curate.coverage"}
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
     assert re.match(r"\d of \d+ terms", line), line
 
