@@ -63,6 +63,13 @@ CASES: dict[str, dict[str, Any]] = {
     "curate.minhash_dedup": {"on": "instruction", "threshold": 0.5},
     "curate.embed": {"engine": "embedder"},
     "curate.semantic_dedup": {"threshold": 0.75, "clusters": 5},
+    "curate.tfidf": {"dimension": 256},
+    "curate.onepass_cluster": {
+        "vectors": "tfidf",
+        "threshold": 0.8,
+        "keep": "leaders",
+        "single_pass_rows": 50,
+    },
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"least": 2, "terms": TERMS},
     "curate.decontaminate": {
@@ -99,6 +106,8 @@ REACHED: dict[str, set[str]] = {
     "curate.minhash_dedup": {"near_duplicate"},
     "curate.embed": set(),
     "curate.semantic_dedup": {"semantic_duplicate"},
+    "curate.tfidf": set(),
+    "curate.onepass_cluster": {"not_a_leader"},
     "curate.perplexity": {"unscorable"},
     "curate.coverage": set(),
     "curate.decontaminate": {"contaminated"},
@@ -225,6 +234,7 @@ def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_prog
         "curate.coverage",
         "curate.decontaminate",
         "curate.k_center",
+        "curate.onepass_cluster",
         "curate.removals",
         "curate.semantic_dedup",
     }
