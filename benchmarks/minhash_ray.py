@@ -56,7 +56,7 @@ MOST_LOST = 0.0005
 
 def dedup_on_ray(rows: int) -> Work:
     """Ours, by the bands alone."""
-    return _on_ray(rows, {"threshold": 0, "answer_threshold": 0})
+    return _on_ray(rows, {"verify": False})
 
 
 def dedup_verified_on_ray(rows: int) -> Work:
