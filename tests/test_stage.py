@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -175,11 +176,15 @@ def test_every_stage_has_the_parts_of_a_stage() -> None:
         assert module.STEPS, name
 
 
+SEED_TASKS = str(Path(__file__).parents[1] / "jobs" / "data" / "seed_tasks.jsonl")
 ENGINES = {"embedder": HashEmbedder(8), "scorer": LengthScorer()}
 SETTINGS = {
     "curate.embed": {"engine": "embedder"},
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"terms": ["a"]},
+    "curate.decontaminate": {"sets": {"seeds": SEED_TASKS}},
+    "curate.k_center": {"budget": 1},
+    "curate.removals": {"list": [{"licence": "MIT", "reason": "withdrawn"}]},
 }
 
 

@@ -240,7 +240,9 @@ def read_part(part: Part, p: Pass, index: int, context: Context, joined: pa.Tabl
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _narrow(part: Part, p: Pass, index: int, context: Context, joined: Any) -> pa.Table:
-    return read_part(part, p, index, context, joined)
+    rows, step = read_part(part, p, index, context, joined), p.steps[index]
+    # what is not of the smallest here is not of the smallest of all
+    return fit_sample(rows, step, context) if isinstance(step, Fit) else rows
 
 
 @ray.remote(num_cpus=1, max_retries=3)
