@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from raysft.algorithms.buckets import bucket_forest
 
 from raysft.algorithms import minhash
+from raysft.algorithms.buckets import bucket_forest
 from raysft.algorithms.union_find import roots
 from raysft.curate.minhash_dedup import Config, bands_of
 from raysft.curate.preference import ORDER, preference_columns, with_preference
