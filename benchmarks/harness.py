@@ -97,13 +97,15 @@ def same_digest(works: Mapping[str, Work]) -> str:
 class Benchmark:
     """What is compared. The first side is ours; `check` gets each side's work of one round, and returns
     what it found equal or raises `BenchmarkError`. `options` adds arguments to the command line; all of
-    them reach every side as keyword arguments."""
+    them reach every side as keyword arguments, and before all sides `prepare`, which is called once, in a
+    process of its own, to make what they share."""
 
     name: str
     sides: tuple[Side, ...]
     rounds: int = 5
     check: Callable[[Mapping[str, Work]], str] = same_digest
     options: Callable[[argparse.ArgumentParser], None] | None = None
+    prepare: Callable[..., Work] | None = None
     timeout_s: float = 1800
 
 
@@ -238,6 +240,8 @@ def compare(
     """
     runs: dict[str, list[Run]] = {side.name: [] for side in benchmark.sides}
     statement = ""
+    if benchmark.prepare:
+        run_side(Side("prepare", benchmark.prepare), arguments, scratch, benchmark.timeout_s)
     for number in range(rounds):
         order = benchmark.sides if number % 2 == 0 else benchmark.sides[::-1]
         for side in order:

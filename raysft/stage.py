@@ -160,14 +160,14 @@ class Fit:
     """Rows → arrays and JSON, which later steps of the stage find, merged, in `context.fitted`.
 
     The rows, sorted by id, are those of the `Partition` just before it; else `columns` of all live rows, or
-    of the `max_rows` with the smallest H(seed, stage, id). Owned rows are among them where `owned` says so.
-    With `history` they are all rows that any stage of the run ever wrote, live or not, with `parents`, `op`
-    and `source`, and without `row`. `engine` and `protocol` are as in `Map`.
+    of the `max_rows` (a number, or config → number) with the smallest H(seed, stage, id). Owned rows are
+    among them where `owned` says so. With `history` they are all rows that any stage of the run ever wrote,
+    live or not, with `parents`, `op` and `source`, and without `row`. `engine` and `protocol`: as in `Map`.
     """
 
     fn: Callable[[pa.Table, Any, Context], Fitted]
     columns: Columns = ()
-    max_rows: int | None = None
+    max_rows: int | Callable[[Any], int] | None = None
     owned: bool = False
     history: bool = False
     engine: str | None = None

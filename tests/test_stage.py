@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -139,10 +140,13 @@ def test_decisions_twice_on_a_row_or_on_none_are_refused() -> None:
 def test_fit_sample_above_its_cap_is_the_same_for_any_order() -> None:
     step = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=3)
     rows = table(*"abcdefgh")
-    one = executor.fit_sample(rows, step, CONTEXT)
-    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, CONTEXT)
+    one = executor.fit_sample(rows, step, None, CONTEXT)
+    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, None, CONTEXT)
     assert one["id"].to_pylist() == other["id"].to_pylist()
     assert len(one) == 3
+    by_config = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=lambda config: config)
+    assert executor.fit_sample(rows, by_config, 3, CONTEXT).equals(one)
+    assert len(executor.fit_sample(rows, by_config, 0, CONTEXT)) == 0
 
 
 def test_hash_partitions_hold_whole_keys() -> None:
@@ -175,11 +179,15 @@ def test_every_stage_has_the_parts_of_a_stage() -> None:
         assert module.STEPS, name
 
 
+SEED_TASKS = str(Path(__file__).parents[1] / "jobs" / "data" / "seed_tasks.jsonl")
 ENGINES = {"embedder": HashEmbedder(8), "scorer": LengthScorer()}
 SETTINGS = {
     "curate.embed": {"engine": "embedder"},
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"terms": ["a"]},
+    "curate.decontaminate": {"sets": {"seeds": SEED_TASKS}},
+    "curate.k_center": {"budget": 1},
+    "curate.removals": {"list": [{"licence": "MIT", "reason": "withdrawn"}]},
 }
 
 

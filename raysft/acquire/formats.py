@@ -147,14 +147,23 @@ def convert(value: Any, format: Format) -> list[Example]:
     Raises:
         Unreadable: nothing can be made of the row.
     """
+    examples = examples_of(value, format)
+    for example in examples:
+        check_turns(example.messages, needs_user=format != "text")
+    return examples
+
+
+def examples_of(value: Any, format: Format) -> list[Example]:
+    """The conversations of one row as they stand there, blank turns too.
+
+    Raises:
+        Unreadable: the row is not of this format.
+    """
     if format == "messages" and isinstance(value, list):
         value = {"messages": value}
     if not isinstance(value, Mapping):
         raise Unreadable(f"wrong_type: the row is {_named(value)}, not an object")
-    examples = CONVERTERS[format](value)
-    for example in examples:
-        check_turns(example.messages, needs_user=format != "text")
-    return examples
+    return CONVERTERS[format](value)
 
 
 def conversation_of(value: Any, format: Format, system: str | None = None) -> Turns:
@@ -178,7 +187,7 @@ def labels(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         for name, keys in LABEL_KEYS.items():
             texts = [value[key].strip() for key in keys if isinstance(value.get(key), str)]
-            label = next((text for text in texts if text and _is_utf8(text)), None)
+            label = next((text for text in texts if text and is_utf8(text)), None)
             if label is not None and name == "lang":
                 label = _language_code(label)
             if label is not None:
@@ -423,11 +432,12 @@ def check_turns(messages: Turns, needs_user: bool = True) -> None:
     if needs_user and not any(message["role"] == "user" for message in messages):
         roles = ", ".join(message["role"] for message in messages)
         raise Unreadable(f"no_user_turn: the roles are {roles or 'none'}")
-    if not all(_is_utf8(message["content"]) for message in messages):
+    if not all(is_utf8(message["content"]) for message in messages):
         raise Unreadable("lone_surrogate: a turn holds half of a surrogate pair")
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether the text can be written: it holds no half of a surrogate pair."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

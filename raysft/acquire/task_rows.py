@@ -51,7 +51,7 @@ def read_row(value: Any, template: Template, columns: Columns, gold_as: GoldAs |
         if template.choices and name == template.choices.options:
             options = _options(value, column)
             continue
-        text = _text(look_up(value, str(column)), str(column), about.optional)
+        text = text_at(value, str(column), about.optional)
         if not text.strip() and not about.optional:
             raise Unreadable(f"blank_content: {column} has no text")
         texts[name] = text
@@ -110,7 +110,7 @@ def labels_of(rows: Iterable[Any], template: Template, columns: Columns) -> dict
     column = str(columns.get(template.label or "", template.label or ""))
     for row in rows:
         try:
-            label = _text(look_up(row, column), column, optional=True).strip()
+            label = text_at(row, column, optional=True).strip()
         except Unreadable:
             continue
         if label:
@@ -155,6 +155,15 @@ def right_option(gold: str, options: tuple[str, ...], gold_as: GoldAs | None) ->
     if places:
         raise Unreadable(f"bad_gold: {text!r:.80} fits several of the options A to {last}")
     raise Unreadable(f"bad_gold: {text!r:.80} is none of the options A to {last}")
+
+
+def text_at(row: Any, path: str, optional: bool) -> str:
+    """The text in a column or at a path into the row; "" where nothing stands there, if that is allowed.
+
+    Raises:
+        Unreadable: missing_field or wrong_type.
+    """
+    return _text(look_up(row, path), path, optional)
 
 
 def look_up(row: Any, path: str) -> Any:

@@ -11,6 +11,11 @@ A shingle starts at each token and holds `n` tokens, or `n_cjk` where it starts 
 Chinese word has about 1.5 characters, so 4 characters say as much as 3 words. If that leaves out the end
 of the text, the last max(n, n_cjk) tokens are one more shingle. So a text shorter than a shingle has one,
 over its whole length, and only a text without any token has none.
+
+A token's hash is over its folded UTF-8 bytes, 8 at a time (the last chunk holds the 0 to 7 that are left), a
+shingle's is a polynomial in its tokens' hashes, mixed once more. All are 64 bits wide, so that sets of hashes
+stand for sets of shingles: among a million different shingles two meet with a chance of 3 in 100 million,
+where 32 bits would make more than 100 pairs of them one.
 """
 
 from __future__ import annotations
@@ -19,11 +24,23 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-FNV_PRIME = np.uint64(0x100000001B3)
 # multipliers of splitmix64's finaliser (Steele, Lea & Flood 2014)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
+# of the polynomial over tokens: splitmix64's increment, and 64 binary digits of pi as what it starts from
+SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
+SHINGLE_START = np.uint64(0x243F6A8885A308D3)
+
+# the same byte eight times, for arithmetic on eight characters at once
+SIGN_BITS = np.uint64(0x8080808080808080)
+CASE_BITS = np.uint64(0x2020202020202020)
+# added to a byte below 128, these set its highest bit from "a", "{", "0" and ":" on
+FROM_A = np.uint64(0x1F1F1F1F1F1F1F1F)
+PAST_Z = np.uint64(0x0505050505050505)
+FROM_0 = np.uint64(0x5050505050505050)
+PAST_9 = np.uint64(0x4646464646464646)
+# times 1 << 8k, the highest byte is k
+BYTE_NUMBERS = np.uint64(0x0001020304050607)
 
 SEPARATOR, WORD, SINGLE, CJK = 0, 1, 2, 3
 
@@ -38,10 +55,11 @@ def string_buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
     width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     _, offsets, data = texts.buffers()
+    nothing = np.frombuffer(b"", np.uint8)  # read-only as the others are, so that kernels compile once
     if offsets is None or len(texts) == 0:
-        return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
+        return nothing, np.zeros(len(texts) + 1, np.int64)
     starts = np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts) + 1]
-    raw = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    raw = np.frombuffer(data, np.uint8) if data is not None and data.size else nothing
     return raw, starts.astype(np.int64)
 
 
@@ -56,11 +74,21 @@ def repeated_share(texts: pa.Array, n: int, n_cjk: int) -> tuple[np.ndarray, np.
     return _repeated_share(data, offsets, n, n_cjk)
 
 
+def shingle_sets(texts: pa.Array, n: int, n_cjk: int) -> tuple[np.ndarray, np.ndarray]:
+    """The set of shingle hashes of each text.
+
+    Returns:
+        uint64: all texts' hashes one after the other, each text's ascending and once
+        int64 [texts + 1]: where each text's begin, and the end
+    """
+    data, offsets = string_buffers(texts)
+    return _shingle_sets(data, offsets, n, n_cjk)
+
+
 def shingles(text: str, n: int, n_cjk: int) -> np.ndarray:
     """uint64: the shingle hashes of one text in order, repeats included."""
     data, offsets = string_buffers(pa.array([text], pa.string()))
-    found, _ = shingle_hashes(data, offsets[0], offsets[1], n, n_cjk)
-    return found
+    return _shingles(data, offsets, n, n_cjk)
 
 
 @njit(cache=True, nogil=True)
@@ -135,51 +163,151 @@ def _fold(point: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _eight_bytes(data: np.ndarray, at: np.uint64) -> np.uint64:
+    """data[at:at + 8] as one number, the first byte lowest; the compiler makes one load of it."""
+    number = np.uint64(data[at])
+    for i in range(1, 8):
+        number |= np.uint64(data[at + np.uint64(i)]) << np.uint64(8 * i)
+    return number
+
+
+@njit(cache=True, nogil=True)
+def _other_bytes(eight: np.uint64) -> np.uint64:
+    """The highest bit of each of eight bytes that is no ASCII letter or digit. Bytes behind the first one
+    above 127 may be wrong: a carry runs upwards."""
+    lower = eight | CASE_BITS
+    is_letter = (lower + FROM_A) & ~(lower + PAST_Z)
+    is_digit = (eight + FROM_0) & ~(eight + PAST_9)
+    return (~(is_letter | is_digit) | eight) & SIGN_BITS
+
+
+@njit(cache=True, nogil=True)
+def _read_token(
+    data: np.ndarray, at: int, end: int, state: np.uint64, chunk: np.uint64, size: int
+) -> tuple[int, np.uint64, int]:
+    """Go on, character by character, with a word of which `size` bytes were read, or begin a token.
+
+    Returns:
+        where to read on, the token's hash, and its class, SEPARATOR where there was none
+    """
+    while at < end:
+        point, width = _decode(data, at, end)
+        folded = _fold(point)
+        kind = _classify(folded)
+        if kind != WORD and size:
+            break
+        for i in range(at, at + (1 if folded < 0x80 else width)):
+            byte = np.uint64(folded) if folded < 0x80 else np.uint64(data[i])
+            chunk |= byte << np.uint64(8 * (size % 8))
+            size += 1
+            if size % 8 == 0:
+                state, chunk = mix64(state ^ chunk), np.uint64(0)
+        at += width
+        if kind != WORD:
+            return at, mix64(state ^ chunk), kind
+    return at, mix64(state ^ chunk), WORD
+
+
+@njit(cache=True, nogil=True)
+def _tokens(
+    data: np.ndarray, start: int, end: int, hashes: np.ndarray, is_cjk: np.ndarray
+) -> tuple[int, int]:
+    """Writes the tokens of data[start:end]; returns how many there are, and how many are CJK."""
+    count, count_cjk, size, at = 0, 0, 0, start
+    state = np.uint64(0)
+    while at < end:
+        chunk, length = np.uint64(0), 0
+        if at + 8 <= end:
+            eight = _eight_bytes(data, np.uint64(at))
+            others = _other_bytes(eight)
+            if others == 0:
+                state = mix64(state ^ (eight | CASE_BITS))
+                size += 8
+                at += 8
+                continue
+            first = (others & (~others + np.uint64(1))) >> np.uint64(7)
+            length = int(np.int64((first * BYTE_NUMBERS) >> np.uint64(56)))
+            chunk = (eight | CASE_BITS) & (first - np.uint64(1))
+            byte = int(data[at + length])
+            if byte < 0x80:
+                if size + length:
+                    hashes[count], is_cjk[count] = mix64(state ^ chunk), False
+                    count += 1
+                if byte != 32 and _classify_ascii(byte) == SINGLE:
+                    hashes[count], is_cjk[count] = mix64(np.uint64(byte)), False
+                    count += 1
+                state, size = np.uint64(0), 0
+                at += length + 1
+                continue
+        at, found, kind = _read_token(data, at + length, end, state, chunk, size + length)
+        state, size = np.uint64(0), 0
+        if kind != SEPARATOR:
+            hashes[count], is_cjk[count] = found, kind == CJK
+            count += 1
+            count_cjk += kind == CJK
+    if size:
+        hashes[count], is_cjk[count] = mix64(state), False
+        count += 1
+    return count, count_cjk
+
+
+@njit(cache=True, nogil=True)
 def token_hashes(data: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hashes, whether each is CJK) of the tokens of data[start:end]."""
     hashes = np.empty(end - start, np.uint64)
     is_cjk = np.empty(end - start, np.bool_)
-    count = 0
-    run = FNV_OFFSET
-    in_run = False
-    at = start
-    while at < end:
-        point, size = _decode(data, at, end)
-        at += size
-        point = _fold(point)
-        kind = _classify(point)
-        if kind == WORD:
-            run = (run ^ np.uint64(point)) * FNV_PRIME
-            in_run = True
-            continue
-        if in_run:
-            hashes[count], is_cjk[count] = mix64(run), False
-            count += 1
-            run, in_run = FNV_OFFSET, False
-        if kind != SEPARATOR:
-            hashes[count] = mix64((FNV_OFFSET ^ np.uint64(point)) * FNV_PRIME)
-            is_cjk[count] = kind == CJK
-            count += 1
-    if in_run:
-        hashes[count], is_cjk[count] = mix64(run), False
-        count += 1
+    count, _ = _tokens(data, start, end, hashes, is_cjk)
     return hashes[:count], is_cjk[:count]
 
 
 @njit(cache=True, nogil=True)
 def _hash_range(hashes: np.ndarray, start: int, end: int) -> np.uint64:
-    state = FNV_OFFSET
+    state = SHINGLE_START
     for i in range(start, end):
-        state = mix64(state ^ hashes[i])
-    return state
+        state = state * SHINGLE_PRIME + hashes[i]
+    return mix64(state)
 
 
 @njit(cache=True, nogil=True)
-def shingle_hashes(data: np.ndarray, start: int, end: int, n: int, n_cjk: int) -> tuple[np.ndarray, int]:
-    """(uint64 hashes of the shingles of data[start:end] in order, number of tokens)."""
-    hashes, is_cjk = token_hashes(data, start, end)
-    total = len(hashes)
-    found = np.empty(total + 1, np.uint64)
+def _hash_windows(hashes: np.ndarray, total: int, n: int, found: np.ndarray) -> int:
+    """`_hash_range` of every n tokens that stand together, in loops that can be vectorised."""
+    count = total - n + 1
+    found[:count] = SHINGLE_START
+    for token in range(n):
+        for i in range(count):
+            found[i] = found[i] * SHINGLE_PRIME + hashes[i + token]
+    for i in range(count):
+        found[i] = mix64(found[i])
+    return count
+
+
+@njit(cache=True, nogil=True)
+def working_memory(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `shingle_hashes` writes to, with room for the longest of these texts."""
+    longest = 0
+    for row in range(len(offsets) - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    size = longest + 8
+    return np.empty(size, np.uint64), np.empty(size, np.bool_), np.empty(size, np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def shingle_hashes(
+    data: np.ndarray,
+    start: int,
+    end: int,
+    n: int,
+    n_cjk: int,
+    memory: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> int:
+    """Writes the hashes of the shingles of data[start:end], in order, to the last part of `memory`; returns
+    how many there are."""
+    hashes, is_cjk, found = memory
+    total, total_cjk = _tokens(data, start, end, hashes, is_cjk)
+    if total_cjk == 0 and total >= n:
+        return _hash_windows(hashes, total, n, found)
+    if total_cjk == total and total >= n_cjk:
+        return _hash_windows(hashes, total, n_cjk, found)
     count = 0
     covered = 0
     for i in range(total):
@@ -191,7 +319,14 @@ def shingle_hashes(data: np.ndarray, start: int, end: int, n: int, n_cjk: int) -
     if covered < total:
         found[count] = _hash_range(hashes, max(0, total - max(n, n_cjk)), total)
         count += 1
-    return found[:count], total
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _shingles(data: np.ndarray, offsets: np.ndarray, n: int, n_cjk: int) -> np.ndarray:
+    memory = working_memory(offsets)
+    count = shingle_hashes(data, offsets[0], offsets[1], n, n_cjk, memory)
+    return memory[2][:count].copy()
 
 
 @njit(cache=True, nogil=True)
@@ -201,10 +336,35 @@ def _repeated_share(
     rows = len(offsets) - 1
     share = np.zeros(rows, np.float64)
     counts = np.zeros(rows, np.int32)
+    memory = working_memory(offsets)
     for row in range(rows):
-        found, _ = shingle_hashes(data, offsets[row], offsets[row + 1], n, n_cjk)
-        counts[row] = len(found)
-        if len(found) > 1:
+        count = shingle_hashes(data, offsets[row], offsets[row + 1], n, n_cjk, memory)
+        counts[row] = count
+        if count > 1:
+            found = memory[2][:count]
             found.sort()
-            share[row] = np.sum(found[1:] == found[:-1]) / len(found)
+            share[row] = np.sum(found[1:] == found[:-1]) / count
     return share, counts
+
+
+@njit(cache=True, nogil=True)
+def _shingle_sets(data: np.ndarray, offsets: np.ndarray, n: int, n_cjk: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = len(offsets) - 1
+    memory = working_memory(offsets)
+    starts = np.zeros(rows + 1, np.int64)
+    values = np.empty(64 * rows + 64, np.uint64)
+    size = 0
+    for row in range(rows):
+        count = shingle_hashes(data, offsets[row], offsets[row + 1], n, n_cjk, memory)
+        found = memory[2][:count]
+        found.sort()
+        if size + count > len(values):
+            grown = np.empty(2 * (size + count), np.uint64)
+            grown[:size] = values[:size]
+            values = grown
+        for i in range(count):
+            if i == 0 or found[i] != found[i - 1]:
+                values[size] = found[i]
+                size += 1
+        starts[row + 1] = size
+    return values[:size].copy(), starts

@@ -27,12 +27,17 @@ def components(n: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def union(parent: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
     """Add edges to a forest in place; `parent` starts as arange(n). For graphs that come in pieces."""
     for i in range(len(left)):
-        a = _find(parent, left[i])
-        b = _find(parent, right[i])
-        if a < b:
-            parent[b] = a
-        elif b < a:
-            parent[a] = b
+        join(parent, left[i], right[i])
+
+
+@njit(cache=True, nogil=True)
+def join(parent: np.ndarray, a: int, b: int) -> bool:
+    """Add one edge to a forest in place; whether it joined two trees."""
+    a, b = find(parent, a), find(parent, b)
+    if a == b:
+        return False
+    parent[max(a, b)] = min(a, b)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -40,12 +45,13 @@ def roots(parent: np.ndarray) -> np.ndarray:
     """int64 [n]: the smallest node of each node's component."""
     out = np.empty(len(parent), np.int64)
     for i in range(len(parent)):
-        out[i] = _find(parent, i)
+        out[i] = find(parent, i)
     return out
 
 
 @njit(cache=True, nogil=True)
-def _find(parent: np.ndarray, node: int) -> int:
+def find(parent: np.ndarray, node: int) -> int:
+    """The smallest node of a node's tree."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]

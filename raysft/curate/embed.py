@@ -31,18 +31,23 @@ class Config(StageConfig):
     on: On = Field("conversation", description="embed all turns, or the first user turn alone")
 
 
-def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """The table with its column `embedding`.
+def embedded(texts: list[str], engine: str, context: Context) -> np.ndarray:
+    """float32 [texts, dimension] from the context's engine, which the recipe calls `engine`.
 
     Raises:
         ValueError: the engine returned another number of rows, or values that are not finite.
     """
-    texts = texts_of(table, config.on).to_pylist()
     vectors = np.ascontiguousarray(context.engine.embed(texts), np.float32)
     if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ValueError(f"{config.engine} returned shape {vectors.shape} for {len(texts)} texts")
+        raise ValueError(f"{engine} returned shape {vectors.shape} for {len(texts)} texts")
     if not np.isfinite(vectors).all():
-        raise ValueError(f"{config.engine} returned values that are not finite")
+        raise ValueError(f"{engine} returned values that are not finite")
+    return vectors
+
+
+def embed(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """The table with its column `embedding`; raises as `embedded` does."""
+    vectors = embedded(texts_of(table, config.on).to_pylist(), config.engine, context)
     is_unread = pa.array(~vectors.any(axis=1))
     values, dimension = pa.array(vectors.ravel()), vectors.shape[1]
     return set_column(
@@ -56,9 +61,10 @@ def vectors_of(table: pa.Table, name: str = "embedding") -> np.ndarray:
     Raises:
         ValueError: the column is no fixed_size_list<float32>.
     """
-    column = table[name].combine_chunks()
+    chunked = table[name]
+    column = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
     if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32():
-        raise ValueError(f"column {name} is {column.type}; curate.embed makes fixed_size_list<float32>")
+        raise ValueError(f"column {name} is {column.type}; vectors are fixed_size_list<float32>")
     return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
 
 

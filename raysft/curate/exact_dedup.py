@@ -36,7 +36,7 @@ VERSION = 2
 WRITES = "columns"
 ADDS = ("conversation_digest", "instruction_digest")
 SKETCH = ()
-FINDS = {"exact_duplicate": ("exact_copy",), "exact_instruction": ("exact_copy", "contradiction")}
+FINDS = {"exact_duplicate": ("exact_copy",), "exact_instruction": ("exact_copy", "near_duplicate")}
 
 
 class Config(DedupConfig):

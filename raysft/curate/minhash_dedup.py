@@ -1,13 +1,20 @@
-"""Drop rows whose text is nearly that of another row, by MinHash and banding.
+"""Drop rows whose text is nearly that of another row: MinHash and banding, checked by exact similarity.
 
-Columns in: messages. Columns out: none but the marks.
-Drops: `near_duplicate`, with the winner's id as detail.
+Columns in: messages, source, op, and the column that `prefer` names.
+Columns out: `minhash`, list<uint64>: the keys of the row's bands; null for a text without any token.
+Drops: `near_duplicate`; the detail is the winner's id and the exact Jaccard similarity with it, followed by
+    "through others" where the two alone are not similar enough and rows between them join them.
 
-Rows that share a band are compared by their estimated Jaccard similarity (Broder 1997; one byte a
-permutation, Li & König 2010), so that a chance meeting in a band drops nothing. Whole conversations must
-also have similar answers: two questions about one long passage are no duplicates. Of each connected
-component the row with the longest answers (characters of all assistant turns) stays, then the one with
-the smallest id. A text of few words is one shingle; a text without words or signs is nobody's duplicate.
+Rows that share a band (raysft/algorithms/minhash.py) are candidates. They are joined where the sets of their
+shingles have a Jaccard similarity of `threshold` or more, so that a chance meeting in a band drops nothing.
+Whole conversations must also have similar answers: two questions about one long passage are no duplicates. Of
+each connected component the first row by `raysft.curate.preference` stays, and every row that is owned. A
+text of few words is one shingle; a text without words or signs is nobody's duplicate.
+
+The components are those that comparing all candidates would give; raysft/algorithms/near_duplicates.py says
+how, and which pairs are left out in buckets above 4,096 rows. Broder 1997, "On the resemblance and
+containment of documents"; Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", check
+candidates and join them to components too.
 
 Yardstick (docs/yardstick.md), after exact_dedup: precision 98 %; 81 % of near duplicates and 2 % of
 paraphrases are resolved then; 0.1 % of the clean rows dropped.
@@ -21,159 +28,205 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from raysft.algorithms import minhash
-from raysft.algorithms.groups import bounds
-from raysft.algorithms.union_find import components
-from raysft.curate.texts import On, answer_lengths, texts_of
-from raysft.stage import Context, Gather, Partition, TableConfig
+from raysft.algorithms.buckets import bucket_forest, numbered
+from raysft.algorithms.near_duplicates import Sets, jaccard, verified_components
+from raysft.algorithms.shingles import shingle_sets
+from raysft.curate.preference import ORDER, DedupConfig, preference_columns, with_preference
+from raysft.curate.texts import On, texts_of
+from raysft.sample import set_column
+from raysft.stage import Components, Context, Map, Partition
 
-VERSION = 1
+VERSION = 2
 WRITES = "columns"
+ADDS = ("minhash",)
+SKETCH = ("on", "num_perm", "bands", "rows", "threshold", "ngram", "ngram_cjk", "seed")
 FINDS = {"near_duplicate": ("exact_copy", "near_duplicate")}
-ANSWER_PERM = 64
-EDGES = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("other", pa.int64()),
-        ("id", pa.string()),
-        ("other_id", pa.string()),
-        ("length", pa.int64()),
-        ("other_length", pa.int64()),
-    ]
-)
+# answers are compared by words and by pairs of CJK characters: many have few words
+ANSWER_NGRAM, ANSWER_NGRAM_CJK = 1, 2
 
 
-class Config(TableConfig):
+class Config(DedupConfig):
     on: On = Field("conversation", description="compare whole conversations, or the first user turn alone")
-    num_perm: int = Field(128, ge=1, le=4096, description="permutations, i.e. positions of a signature")
-    bands: int = Field(16, ge=1, description="bands; 16 of 8 rows find half of all pairs at similarity 0.67")
-    rows: int = Field(8, ge=1, description="positions of a band; bands × rows = num_perm")
+    num_perm: int = Field(128, ge=1, le=4096, description="permutations; they are divided into bands")
+    bands: int | None = Field(
+        16,
+        ge=1,
+        description="bands; 16 of 8 rows find half of all pairs at similarity 0.67; null, for `rows` too: "
+        "what suits `threshold` and `num_perm` best (the rule of datasketch's MinHashLSH)",
+    )
+    rows: int | None = Field(
+        8, ge=1, description="permutations of a band; bands × rows = num_perm; null, as `bands`"
+    )
     ngram: int = Field(3, ge=1, description="tokens of a shingle")
     ngram_cjk: int = Field(
         4, ge=1, description="characters of a shingle of Chinese: at 1.5 a word, near 3 words"
     )
-    threshold: float = Field(
-        0.7,
-        ge=0,
-        le=1,
-        description="least estimated Jaccard similarity of duplicates; 0 trusts the bands alone",
+    verify: bool = Field(
+        True,
+        description="check candidates by their exact similarity; without it all rows that bands join are "
+        "duplicates, by chance meetings too",
     )
+    threshold: float = Field(0.7, gt=0, le=1, description="least Jaccard similarity of duplicates")
     answer_threshold: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="least estimated similarity of the answers too, by words and pairs of CJK characters, "
+        description="least Jaccard similarity of the answers too, by words and pairs of CJK characters, "
         "where whole conversations are compared; 0 for any answers",
     )
     seed: int = Field(1, ge=0, description="of the permutations")
 
     @model_validator(mode="after")
     def _bands_times_rows(self) -> Config:
-        if self.bands * self.rows != self.num_perm:
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError(f"bands ({self.bands}) and rows ({self.rows}): give both, or null for both")
+        if self.bands and self.rows and self.bands * self.rows != self.num_perm:
             raise ValueError(
                 f"bands ({self.bands}) × rows ({self.rows}) is {self.bands * self.rows}, "
                 f"but must be num_perm ({self.num_perm})"
             )
         return self
 
+    @property
+    def compares_answers(self) -> bool:
+        return self.on == "conversation" and self.answer_threshold > 0
 
-def keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, near, row, id, length, signature, answer_signature) for each band of rows with a shingle.
 
-    `near` is one position of the answers' signature, another for each band: rows of a band with similar
-    answers probably share it, so that sorting by it brings them together.
-    """
-    signature, shingles = minhash.signatures(
+def bands_of(config: Config) -> tuple[int, int]:
+    """(bands, rows), given or chosen."""
+    if config.bands and config.rows:
+        return config.bands, config.rows
+    return minhash.bands_for(config.num_perm, config.threshold)
+
+
+def sketch(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """The table with `minhash`."""
+    bands, rows = bands_of(config)
+    keys, shingles = minhash.band_keys(
         texts_of(table, config.on),
-        num_perm=config.num_perm,
+        bands=bands,
+        rows=rows,
         n=config.ngram,
         n_cjk=config.ngram_cjk,
         seed=config.seed,
     )
-    answers, _ = minhash.signatures(
-        texts_of(table, "answers"), num_perm=ANSWER_PERM, n=1, n_cjk=2, seed=config.seed
-    )
-    has_shingles = np.flatnonzero(shingles)
-    signature, answers = signature[has_shingles], answers[has_shingles]
-    of = pa.array(np.repeat(np.arange(len(has_shingles)), config.bands))
+    values = pa.array(keys[shingles > 0].ravel())
+    starts = np.concatenate([[0], np.cumsum(np.where(shingles > 0, bands, 0))])
+    starts = pa.array(starts, pa.int32(), mask=np.append(shingles == 0, False))
+    return set_column(table, "minhash", pa.ListArray.from_arrays(starts, values))
+
+
+def band_entries(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """(key, row, owned) for each band of every row that has any."""
+    lists = table["minhash"].combine_chunks()
+    place = pc.list_parent_indices(lists)
     return pa.table(
         {
-            "key": pa.array(minhash.band_keys(signature, config.bands).ravel()),
-            "near": pa.array(answers[:, np.arange(config.bands) % ANSWER_PERM].ravel()),
-            "id": table["id"].combine_chunks().take(pa.array(has_shingles)).take(of),
-            "row": table["row"].combine_chunks().take(pa.array(has_shingles)).take(of),
-            "length": pa.array(answer_lengths(table)[has_shingles]).take(of),
-            "signature": _packed(signature).take(of),
-            "answer_signature": _packed(answers).take(of),
+            "key": pc.list_flatten(lists),
+            "row": table["row"].combine_chunks().take(place),
+            "owned": table["owned"].combine_chunks().take(place),
         }
     )
 
 
-def edges(rows: pa.Table, config: Config, context: Context) -> pa.Table:
-    """Pairs of rows that share a band and are similar enough, each pair once."""
-    rows = rows.sort_by([("key", "ascending"), ("near", "ascending"), ("id", "ascending")])
-    kinds = {"signature": config.threshold}
-    if config.on == "conversation":
-        kinds = {"answer_signature": config.answer_threshold, **kinds}
-    left, right = minhash.leader_edges(
-        bounds(rows["key"].combine_chunks().to_numpy()),
-        [_unpacked(rows[k]) for k in kinds],
-        list(kinds.values()),
+def meet(entries: pa.Table, config: Config, context: Context) -> pa.Table:
+    """(row, other): a forest that joins the rows of each key, none where all of them are owned."""
+    rows, place = numbered(entries["row"].to_numpy())
+    is_owned = np.zeros(len(rows), bool)
+    is_owned[place] = entries["owned"].to_numpy()
+    left, right = bucket_forest(
+        entries["key"].to_numpy(), place, is_owned, np.arange(len(rows), dtype=np.int64)
     )
-    columns = [rows[name].combine_chunks() for name in ("row", "id", "length")]
-    found = pa.table(
-        [column.take(pa.array(end)) for column in columns for end in (left, right)],
-        schema=EDGES,
-    )
-    return found.group_by(EDGES.names).aggregate([]).select(EDGES.names)
+    return pa.table({"row": rows[left], "other": rows[right]})
 
 
-def decide(pairs: pa.Table, config: Config, context: Context) -> pa.Table:
-    """Marks for every row but the best of each connected component."""
-    ends = pa.concat_tables(
-        [
-            pairs.select(["row", "id", "length"]),
-            pairs.select(["other", "other_id", "other_length"]).rename_columns(["row", "id", "length"]),
-        ]
-    )
-    nodes = (
-        ends.group_by(["row", "id", "length"])
-        .aggregate([])
-        .sort_by([("length", "descending"), ("id", "ascending")])
-    )
-    rows, ids = nodes["row"].combine_chunks(), nodes["id"].combine_chunks()
-    left, right = (
-        pc.index_in(pairs[name].combine_chunks(), rows).to_numpy().astype(np.int64)
-        for name in ("row", "other")
-    )
-    winner = components(len(ids), left, right)
-    is_loser = pa.array(winner != np.arange(len(ids)))
-    losers = rows.filter(is_loser)
+def columns(config: Config) -> tuple[str, ...]:
+    """The sample columns that are read to verify and decide."""
+    return tuple(dict.fromkeys(("minhash", "messages", *preference_columns(config))))
+
+
+def members(table: pa.Table, config: Config, context: Context) -> pa.Table:
+    """What `with_preference` gives, (key, component), and to verify: band keys, the set of shingles of what
+    is compared (`shingles`) and of the answers where they are compared (`answers`), each list<uint64>."""
+    narrow = with_preference(table, config)
+    component = table["component"].combine_chunks()
+    narrow = set_column(narrow, "component", component)
+    narrow = set_column(narrow, "key", pa.array(component.to_numpy().view(np.uint64)))
+    if not config.verify:
+        return narrow
+    compared = shingle_sets(texts_of(table, config.on), config.ngram, config.ngram_cjk)
+    narrow = set_column(narrow, "minhash", table["minhash"].combine_chunks())
+    narrow = set_column(narrow, "shingles", _lists(Sets(*compared)))
+    if config.compares_answers:
+        answers = shingle_sets(texts_of(table, "answers"), ANSWER_NGRAM, ANSWER_NGRAM_CJK)
+        narrow = set_column(narrow, "answers", _lists(Sets(*answers)))
+    return narrow
+
+
+def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
+    """Marks for every row but the best of each component, and the owned ones."""
+    rows = rows.sort_by(list(ORDER))
+    is_owned = rows["owned"].to_numpy()
+    winner = _verified_winners(rows, config) if config.verify else _first_of(rows["component"].to_numpy())
+    losers = np.flatnonzero((winner != np.arange(len(rows))) & ~is_owned)
     return pa.table(
         {
-            "row": losers,
+            "row": rows["row"].combine_chunks().take(pa.array(losers)),
             "drop_rule": pa.repeat(pa.scalar("near_duplicate"), len(losers)),
-            "drop_detail": ids.take(pa.array(winner)).filter(is_loser),
+            "drop_detail": _details(rows, losers, winner[losers], config),
         }
     )
 
 
-def _packed(signature: np.ndarray) -> pa.Array:
-    """fixed_size_binary[num_perm] of the signatures' lowest bytes."""
-    width = signature.shape[1]
-    low = np.ascontiguousarray(minhash.one_byte(signature))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(low), [None, pa.py_buffer(low)])
+def _verified_winners(rows: pa.Table, config: Config) -> np.ndarray:
+    """int64 [rows]: the place of the first row of each row's component."""
+    bands, _ = bands_of(config)
+    keys = rows["minhash"].combine_chunks().flatten().to_numpy().reshape(len(rows), bands)
+    return verified_components(
+        keys,
+        _sets(rows["shingles"]),
+        config.threshold,
+        _sets(rows["answers"]) if config.compares_answers else None,
+        config.answer_threshold,
+        owned=int(rows["owned"].to_numpy().sum()),
+    ).component
 
 
-def _unpacked(column: pa.ChunkedArray) -> np.ndarray:
-    """uint8 [rows, num_perm] of a column made by `_packed`."""
-    packed = column.combine_chunks()
-    width = packed.type.byte_width
-    start = packed.offset * width
-    flat = np.frombuffer(packed.buffers()[1] or b"", np.uint8)[start : start + len(packed) * width]
-    return flat.reshape(len(packed), width)
+def _first_of(component: np.ndarray) -> np.ndarray:
+    """int64 [rows]: the place of the first row with the same component."""
+    _, first, of = np.unique(component, return_index=True, return_inverse=True)
+    return first[of]
+
+
+def _details(rows: pa.Table, losers: np.ndarray, winners: np.ndarray, config: Config) -> pa.Array:
+    """The winners' ids and, where components were verified, how similar the two are."""
+    ids = rows["id"].combine_chunks().take(pa.array(winners))
+    if not config.verify:
+        return ids
+    similarity = jaccard(_sets(rows["shingles"]), losers, winners)
+    is_joined = similarity >= config.threshold
+    if config.compares_answers:
+        is_joined &= jaccard(_sets(rows["answers"]), losers, winners) >= config.answer_threshold
+    told = [
+        f"{winner} {similar:.4f}" + ("" if direct else " through others")
+        for winner, similar, direct in zip(ids.to_pylist(), similarity, is_joined, strict=True)
+    ]
+    return pa.array(told, pa.string())
+
+
+def _lists(sets: Sets) -> pa.LargeListArray:
+    return pa.LargeListArray.from_arrays(pa.array(sets.offsets), pa.array(sets.values))
+
+
+def _sets(column: pa.ChunkedArray) -> Sets:
+    lists = column.combine_chunks()
+    starts = lists.offsets.to_numpy()
+    return Sets(lists.flatten().to_numpy(), starts - starts[0])
 
 
 STEPS = (
-    Partition(keys=keys, fn=edges, columns=("messages",)),
-    Gather(fn=decide, columns=()),
+    Map(fn=sketch),
+    Partition(keys=band_entries, fn=meet, columns=("minhash",)),
+    Components(),
+    Partition(keys=members, fn=decide, columns=columns),
 )

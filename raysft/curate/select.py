@@ -6,9 +6,9 @@ Drops: `select_where`, with the row's values and the thresholds as detail;
 
 Conditions are those of `raysft.algorithms.conditions`; quantiles are taken over the live rows. The budget
 goes to the most diverse rows by K-Center-Greedy over embeddings (Sener & Savarese 2018), starting with the
-row whose digest of run seed, stage and id is smallest, ties to the smallest id; or to a random choice, the
-rows with the smallest digests. Rows without an embedding get their share of the budget, by digest: a
-language that the embedder cannot read is not selected away.
+row whose digest of run seed, stage and id is smallest, which also decides between equally far rows; or to a
+random choice, the rows with the smallest digests. Rows without an embedding get their share of the budget,
+by digest: a language that the embedder cannot read is not selected away.
 
 Yardstick (docs/yardstick.md), `where: perplexity <= q(perplexity, 0.95)`, after the other stages: precision
 86 %, recall 11 % of all bad rows, 1.0 % of the clean ones dropped; bad rows 41 % before, 38 % after.
@@ -29,7 +29,7 @@ from raysft.curate.embed import vectors_of
 from raysft.sample import digest64
 from raysft.stage import Context, Gather, TableConfig
 
-VERSION = 1
+VERSION = 2
 WRITES = "rows"
 MARKS = pa.schema([("row", pa.int64()), ("drop_rule", pa.string()), ("drop_detail", pa.string())])
 
@@ -99,10 +99,12 @@ def apply_budget(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     is_chosen[drawn[np.argsort(lot[drawn], kind="stable")[:draws]]] = True
     details = np.full(len(rows), f"not among the {draws} of {len(drawn)} drawn", object)
     if budget > draws:
-        vectors, start = vectors_of(rows.take(pa.array(placed))), int(np.argmin(lot[placed]))
-        centres, distance = k_center_greedy(vectors, budget - draws, start)
-        is_chosen[placed[centres]] = True
-        details[placed] = [f"{d:.4f} from the nearest of {len(centres)} centres" for d in distance]
+        placed = placed[np.argsort(lot[placed], kind="stable")]
+        cover = k_center_greedy(vectors_of(rows.take(pa.array(placed))), budget - draws)
+        is_chosen[placed[cover.centres]] = True
+        details[placed] = [
+            f"{d:.4f} from the nearest of {len(cover.centres)} centres" for d in cover.distance
+        ]
     else:
         details[placed] = "no centre in the budget"
     losers = pa.array(~is_chosen)

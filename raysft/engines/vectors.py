@@ -6,14 +6,8 @@ function that needs it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import faiss
 import numpy as np
-
-# of FAISS's nearest centroids, how many are compared again exactly
-CANDIDATES = 4
-ROWS_AT_ONCE = 8192
 
 
 def gpus() -> int:
@@ -52,44 +46,6 @@ def spherical_kmeans(vectors: np.ndarray, k: int, seed: int, iterations: int = 2
     centroids = np.asarray(kmeans.centroids, np.float32).reshape(k, -1)
     lengths = np.linalg.norm(centroids, axis=1, keepdims=True)
     return centroids / np.where(lengths > 0, lengths, 1)
-
-
-def assign(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar centroid of each vector; of equal ones the first.
-
-    FAISS finds candidates; they are compared again row by row in float64, because a matrix product rounds
-    differently for other numbers of rows and a row's cluster must not depend on its neighbours.
-
-    Returns:
-        int64 [rows], float64 [rows]: number of the centroid, and the cosine with it
-
-    Raises:
-        ValueError: there are vectors but no centroids.
-    """
-    vectors, centroids = _contiguous(vectors), _contiguous(centroids)
-    if len(vectors) == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.float64)
-    if len(centroids) == 0:
-        raise ValueError(f"no centroids to assign {len(vectors)} vectors to")
-    index: Any = faiss.IndexFlatIP(centroids.shape[1])
-    if gpus():
-        index = faiss.index_cpu_to_all_gpus(index)
-    index.add(centroids)
-    parts = [
-        _nearest(index, vectors[start : start + ROWS_AT_ONCE], centroids)
-        for start in range(0, len(vectors), ROWS_AT_ONCE)
-    ]
-    clusters, cosines = zip(*parts, strict=True)
-    return np.concatenate(clusters), np.concatenate(cosines)
-
-
-def _nearest(index: Any, vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _, near = index.search(vectors, min(CANDIDATES, len(centroids)))
-    near = np.sort(near, axis=1).astype(np.int64)
-    exact = np.einsum("rcd,rd->rc", centroids[near].astype(np.float64), vectors.astype(np.float64))
-    best = np.argmax(exact, axis=1)
-    rows = np.arange(len(vectors))
-    return near[rows, best], exact[rows, best]
 
 
 def _contiguous(vectors: np.ndarray) -> np.ndarray:

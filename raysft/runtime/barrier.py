@@ -3,6 +3,9 @@
 Tasks read narrow columns of each work shard; a hash shuffle moves whole keys together; one task gathers.
 What comes out is stored with the pass (work.write_barrier) and laid over the rows as they stream on.
 Sets that are owned already (raysft/runtime/owned.py) are read beside the run's own rows.
+
+Tasks get tables as arguments, never as references in a list: one that waits for references keeps its worker,
+and Ray starts another beside it.
 """
 
 from __future__ import annotations
@@ -100,7 +103,7 @@ class Barrier:
             if isinstance(step, Fit):
                 given = list(self._fit_rows(step, index, context, joined) if rows is None else rows)
                 task, engine = self._fit_task(step), self._engine(step)
-                found = ray.get(task.remote(p, index, context, given, *engine))
+                found = ray.get(task.remote(p, index, context, *engine, *given))
                 fitted, rows = merge_fitted(fitted, found), None
                 context = replace(context, fitted=merge_fitted(before, fitted))
             elif isinstance(step, Partition):
@@ -110,7 +113,7 @@ class Barrier:
                 joined, rows = connect(rows, step.max_edges, self.partitions), None
             else:
                 given = list(self._narrow(index, context, joined) if rows is None else rows)
-                rows = [_gather.remote(p, index, context, given)]
+                rows = [_gather.remote(p, index, context, *given)]
         return fitted, self._decisions(ray.get(rows)) if rows is not None else None
 
     def parts(self, context: Context, with_owned: bool = True) -> list[Part]:
@@ -148,7 +151,7 @@ class Barrier:
         n = max(self.partitions, math.ceil(sum(part.rows for part in parts) / PARTITION_ROWS))
         tasks = ([part, self.p, index, shared, joined, n] for part in parts)
         cut = [refs if n > 1 else [refs] for refs in _each(_keys, tasks, returns=n)]
-        return [_reduce.remote(self.p, index, shared, [refs[i] for refs in cut]) for i in range(n)]
+        return [_reduce.remote(self.p, index, shared, *(refs[i] for refs in cut)) for i in range(n)]
 
     def _decisions(self, tables: Sequence[pa.Table]) -> pa.Table:
         """All decisions, sorted by row; none is about an owned row."""
@@ -185,7 +188,7 @@ def connect(edges: Sequence[Any], max_edges: int, partitions: int) -> Any:
     """A reference to (row, component), sorted by row, of tables of edges (row, other)."""
     sizes = ray.get([_length.remote(table) for table in edges])
     if sum(sizes) <= max_edges:
-        return _components.remote(list(edges))
+        return _components.remote(*edges)
     parts = [_pairs.remote(table) for table in edges]
     before = None
     for _ in range(MOST_ROUNDS):
@@ -193,13 +196,13 @@ def connect(edges: Sequence[Any], max_edges: int, partitions: int) -> Any:
             keys = _star_keys.options(num_returns=partitions)
             cut = [keys.remote(part, name, partitions) for part in parts]
             if partitions > 1:
-                parts = [_star.remote(name, [refs[i] for refs in cut]) for i in range(partitions)]
+                parts = [_star.remote(name, *(refs[i] for refs in cut)) for i in range(partitions)]
             else:
-                parts = [_star.remote(name, cut)]
+                parts = [_star.remote(name, *cut)]
         told = [_edges_digest.remote(part) for part in parts]
         now = ray.get(told)
         if now == before:
-            return _labels.remote(list(parts))
+            return _labels.remote(*parts)
         before = now
     raise RuntimeError(f"components did not settle in {MOST_ROUNDS} rounds")
 
@@ -237,7 +240,9 @@ def read_part(part: Part, p: Pass, index: int, context: Context, joined: pa.Tabl
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _narrow(part: Part, p: Pass, index: int, context: Context, joined: Any) -> pa.Table:
-    return read_part(part, p, index, context, joined)
+    rows, step = read_part(part, p, index, context, joined), p.steps[index]
+    # what is not of the smallest here is not of the smallest of all
+    return fit_sample(rows, step, p.config, context) if isinstance(step, Fit) else rows
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -247,14 +252,14 @@ def _history(storage: Storage, folder: str, name: str, columns: list[str]) -> pa
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _fit(
-    p: Pass, index: int, context: Context, parts: list[Any], spec: Engine | None, build: EngineBuilder
+    p: Pass, index: int, context: Context, spec: Engine | None, build: EngineBuilder, *parts: pa.Table
 ) -> Fitted:
     step = p.steps[index]
     assert isinstance(step, Fit)
-    rows = pa.concat_tables(ray.get(parts), promote_options="permissive").combine_chunks()
+    rows = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     engine = build(spec) if spec is not None else None
     try:
-        return step.fn(fit_sample(rows, step, context), p.config, replace(context, engine=engine))
+        return step.fn(fit_sample(rows, step, p.config, context), p.config, replace(context, engine=engine))
     finally:
         close = getattr(engine, "close", None)
         if close:
@@ -273,25 +278,24 @@ def _keys(part: Part, p: Pass, index: int, context: Context, joined: Any, n: int
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _reduce(p: Pass, index: int, context: Context, parts: list[Any]) -> pa.Table:
+def _reduce(p: Pass, index: int, context: Context, *parts: pa.Table) -> pa.Table:
     step = p.steps[index]
     assert isinstance(step, Partition)
-    rows = pa.concat_tables(ray.get(parts), promote_options="permissive").combine_chunks()
+    rows = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     return step.fn(rows, p.config, context)
 
 
 @ray.remote(num_cpus=1, max_retries=1)
-def _gather(p: Pass, index: int, context: Context, parts: list[Any]) -> pa.Table:
+def _gather(p: Pass, index: int, context: Context, *parts: pa.Table) -> pa.Table:
     step = p.steps[index]
     assert isinstance(step, Gather)
-    tables = ray.get(parts)
-    size = sum(t.nbytes for t in tables)
+    size = sum(t.nbytes for t in parts)
     if size > step.max_bytes:
         raise GatherTooLarge(
             f"{p.stage} would gather {size / 2**20:,.0f} MiB in one task, its cap is "
             f"{step.max_bytes / 2**20:,.0f} MiB: put a stage that drops rows before it"
         )
-    rows = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    rows = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     return step.fn(rows.sort_by("id") if "id" in rows.column_names else rows, p.config, context)
 
 
@@ -301,8 +305,8 @@ def _length(table: pa.Table) -> int:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _components(edges: list[Any]) -> pa.Table:
-    return components_of(pa.concat_tables(ray.get(edges)).combine_chunks())
+def _components(*edges: pa.Table) -> pa.Table:
+    return components_of(pa.concat_tables(edges).combine_chunks())
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -319,8 +323,8 @@ def _star_keys(edges: np.ndarray, name: str, n: int) -> Any:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _star(name: str, parts: list[Any]) -> np.ndarray:
-    return getattr(stars, name)(np.concatenate(ray.get(parts)))
+def _star(name: str, *parts: np.ndarray) -> np.ndarray:
+    return getattr(stars, name)(np.concatenate(parts))
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -329,9 +333,9 @@ def _edges_digest(edges: np.ndarray) -> str:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _labels(parts: list[Any]) -> pa.Table:
+def _labels(*parts: np.ndarray) -> pa.Table:
     """(row, component) of edges that all lead from a row to the smallest of its component."""
-    edges = np.concatenate(ray.get(parts))
+    edges = np.concatenate(parts)
     row = np.concatenate([edges[:, 0], np.unique(edges[:, 1])])
     component = np.concatenate([edges[:, 1], np.unique(edges[:, 1])])
     return pa.table({"row": row, "component": component}).sort_by("row")

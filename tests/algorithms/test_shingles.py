@@ -1,14 +1,15 @@
 import unicodedata
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysft.algorithms.shingles import repeated_share, shingles, string_buffers
+from raysft.algorithms.shingles import repeated_share, shingle_sets, shingles, string_buffers
 
 M = (1 << 64) - 1
-FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+SHINGLE_START, SHINGLE_PRIME = 0x243F6A8885A308D3, 0x9E3779B97F4A7C15
 TEXTS = st.text(
     st.one_of(
         st.sampled_from("ab 1,.。!?+-<的我你他😀ＡＢ１　々カé\n_&"),
@@ -69,16 +70,17 @@ def reference_tokens(text: str) -> list[tuple[str, bool]]:
 
 def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
     def token_hash(token: str) -> int:
-        state = FNV_OFFSET
-        for c in token:
-            state = ((state ^ ord(c)) * FNV_PRIME) & M
-        return mix64(state)
+        data = token.encode()
+        state = 0
+        for i in range(0, len(data) + 1, 8):
+            state = mix64(state ^ int.from_bytes(data[i : i + 8], "little"))
+        return state
 
     def range_hash(part: list[tuple[str, bool]]) -> int:
-        state = FNV_OFFSET
+        state = SHINGLE_START
         for token, _ in part:
-            state = mix64(state ^ token_hash(token))
-        return state
+            state = (state * SHINGLE_PRIME + token_hash(token)) & M
+        return mix64(state)
 
     tokens = reference_tokens(text)
     spans = [(i, i + (n_cjk if cjk else n)) for i, (_, cjk) in enumerate(tokens)]
@@ -92,6 +94,27 @@ def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
 @given(TEXTS, st.integers(1, 4), st.integers(1, 5))
 def test_shingles_of_any_text_equal_the_reference(text: str, n: int, n_cjk: int) -> None:
     assert shingles(text, n, n_cjk).tolist() == reference_shingles(text, n, n_cjk)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("aZ9éＡ", min_size=1, max_size=26), max_size=8), st.text(" ,+春", max_size=2))
+def test_shingles_of_words_around_eight_bytes_equal_the_reference(words: list[str], between: str) -> None:
+    for text in (between.join(words), between.join([*words, ""]), " ".join(words)):
+        assert shingles(text, 1, 1).tolist() == reference_shingles(text, 1, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(TEXTS, max_size=5), st.integers(1, 4), st.integers(1, 5))
+def test_shingle_sets_of_any_texts_are_ascending_and_hold_each_shingle_once(texts, n, n_cjk) -> None:
+    values, offsets = shingle_sets(pa.array(texts, pa.string()), n, n_cjk)
+    found = [values[a:b].tolist() for a, b in pairwise(offsets)]
+    assert found == [sorted(set(reference_shingles(text, n, n_cjk))) for text in texts]
+
+
+def test_shingle_sets_of_texts_longer_than_expected_are_whole() -> None:
+    texts = pa.array([" ".join(f"w{i}" for i in range(size)) for size in (500, 0, 3000)])
+    _, offsets = shingle_sets(texts, 1, 1)
+    assert offsets.tolist() == [0, 500, 500, 3500]
 
 
 def test_shingles_of_short_texts_are_one_over_the_whole() -> None:

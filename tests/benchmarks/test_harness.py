@@ -70,6 +70,16 @@ def test_compare_own_check_decides_and_is_told(tmp_path: Path) -> None:
     assert statement == "both summed 10 numbers"
 
 
+def test_compare_what_sides_share_is_prepared_once_before_them(tmp_path: Path) -> None:
+    prepared = Benchmark(
+        name="note",
+        sides=(Side("raysft", sides.read_the_note), Side("other", sides.read_the_note)),
+        prepare=sides.leave_a_note,
+    )
+    runs, _ = harness.compare(prepared, 2, {"place": str(tmp_path / "note")}, tmp_path)
+    assert [run.work.digest for run in runs["raysft"] + runs["other"]] == ["prepared "] * 4
+
+
 def test_run_side_start_up_outside_measured_is_left_out(tmp_path: Path) -> None:
     run = harness.run_side(Side("slow", sides.slow_start_quick_work), {"n": 1000}, tmp_path, 60)
     assert run.wall_s < 0.4

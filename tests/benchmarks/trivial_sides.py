@@ -72,3 +72,14 @@ def fail(n: int) -> Work:
 def never_end(n: int) -> Work:
     subprocess.run([sys.executable, "-c", ENDLESS], check=True)
     return Work(_digest(n))
+
+
+def leave_a_note(place: str) -> Work:
+    with open(place, "a") as note:
+        note.write("prepared ")
+    return Work("")
+
+
+def read_the_note(place: str) -> Work:
+    with open(place) as note:
+        return Work(note.read())

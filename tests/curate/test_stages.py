@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from raysft.stage import Context, Fit, Gather, Map, Partition, StageConfig, load, names
+from raysft.stage import Components, Context, Fit, Gather, Map, Partition, StageConfig, load, names
 from raysft.world.noise import NAMES
 
 STAGES = [name for name in names() if name.startswith("curate.")]
@@ -28,7 +28,7 @@ def test_stage_states_its_parts_as_the_runtime_expects(name: str) -> None:
     assert module.WRITES in ("rows", "columns")
     assert issubclass(module.Config, StageConfig)
     assert all(field.description for field in module.Config.model_fields.values())
-    assert all(isinstance(step, Map | Partition | Fit | Gather) for step in module.STEPS)
+    assert all(isinstance(step, Map | Partition | Components | Fit | Gather) for step in module.STEPS)
     for step in module.STEPS:
         if isinstance(step, Map) and step.engine:
             assert module.Config.model_fields[step.engine].is_required()
@@ -42,7 +42,7 @@ def test_stage_steps_survive_the_way_to_a_worker(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_stage_functions_take_a_table_config_and_context(name: str) -> None:
     for step in load(name).STEPS:
-        for function in (getattr(step, "keys", None), step.fn):
+        for function in (getattr(step, "keys", None), getattr(step, "fn", None)):
             if function is not None:
                 assert list(inspect.signature(function).parameters.values())[-1].annotation in (
                     Context,

@@ -65,6 +65,21 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"least": 2, "terms": TERMS},
+    "curate.decontaminate": {
+        "sets": {
+            "held_out": {"path": str(SEED_TASKS), "only": {"id": "seed_task_8"}},
+            "lines": {"path": str(SEED_TASKS), "question": "instruction", "only": {"id": "seed_task_20"}},
+        },
+        "match": ["ngram", "exact", "embedding"],
+        "engine": "embedder",
+    },
+    "curate.k_center": {
+        "budget": 40,
+        "radius": 0.1,
+        "quota_column": "lang",
+        "quotas": {"zh": 0.4},
+        "exact_bytes": 24_000,  # two parts, of 64 dimensions
+    },
     "curate.select": {"where": "perplexity < q(perplexity, 0.9)", "budget": 20},
 }
 
@@ -87,6 +102,8 @@ REACHED: dict[str, set[str]] = {
     "curate.onepass_cluster": {"not_a_leader"},
     "curate.perplexity": {"unscorable"},
     "curate.coverage": set(),
+    "curate.decontaminate": {"contaminated"},
+    "curate.k_center": {"not_a_center"},
     "curate.select": {"select_where", "select_budget"},
 }
 
@@ -196,7 +213,14 @@ def test_stage_reaches_what_its_case_is_for(ran: Ran, name: str) -> None:
 
 def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_progress_view(ran: Ran) -> None:
     told = {m.stage: [table["title"] for table in m.findings] for m in ran.manifests if m.findings}
-    assert set(told) == {"augment.self_instruct", "curate.onepass_cluster", "curate.coverage"}
+    assert set(told) == {
+        "augment.self_instruct",
+        "curate.coverage",
+        "curate.decontaminate",
+        "curate.k_center",
+        "curate.onepass_cluster",
+        "curate.semantic_dedup",
+    }
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)
     assert re.match(r"\d of \d+ terms", line), line
 

@@ -1,0 +1,106 @@
+"""Rows that have keys in common, brought together by hash tables, without sorting.
+
+Tables are open-addressed with linear probing and at most half full; keys are hashed once more before, since
+those of one partition may agree in some of their bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raysft.algorithms.union_find import join
+
+# 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming, vol. 3, section 6.4
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def bucket_forest(
+    keys: np.ndarray, rows: np.ndarray, is_owned: np.ndarray, parent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Edges that join all rows with a key in common, and no more of them than a forest needs.
+
+    Each bucket (the rows of one key) is a star about one of its rows that is not owned. A bucket of owned
+    rows alone has no edges, and there is none between two owned rows.
+
+    Args:
+        keys: uint64 [entries]
+        rows: int64 [entries]: the row that has the key, from 0 up to len(parent)
+        is_owned: bool [rows]
+        parent: int64 [rows]: the forest so far (raysft.algorithms.union_find), arange(rows) to begin with;
+            what is joined here is joined in it too
+
+    Returns:
+        int64 [edges], int64 [edges]: the ends of the edges that joined two trees of `parent`
+    """
+    return _bucket_forest(keys, rows, is_owned, parent)
+
+
+def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of an int64 array, in the order in which they first stand in it, and int64
+    [values]: the number of each value in that order."""
+    return _numbered(values)
+
+
+@njit(cache=True, nogil=True)
+def empty_table(entries: int) -> np.ndarray:
+    """int64 [a power of two]: a table for so many entries, with -1 in every slot."""
+    size = 16
+    while size < 2 * entries:
+        size *= 2
+    return np.full(size, -1, np.int64)
+
+
+@njit(cache=True, nogil=True)
+def slot_of(key: np.uint64, keys: np.ndarray, table: np.ndarray) -> int:
+    """The slot of `table`, which holds positions in `keys`, where `key` is or would be put."""
+    last = np.uint64(len(table) - 1)
+    mixed = key * GOLDEN
+    slot = (mixed ^ (mixed >> np.uint64(32))) & last
+    while table[slot] >= 0 and keys[table[slot]] != key:
+        slot = (slot + np.uint64(1)) & last
+    return int(np.int64(slot))
+
+
+@njit(cache=True, nogil=True)
+def _bucket_forest(
+    keys: np.ndarray, rows: np.ndarray, is_owned: np.ndarray, parent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    most = min(len(keys), max(len(parent) - 1, 0))
+    left, right = np.empty(most, np.int64), np.empty(most, np.int64)
+    table = empty_table(len(keys))
+    edges = 0
+    # the first row of a bucket that is not owned is its centre, so owned rows come second
+    for turn in range(2):
+        for i in range(len(keys)):
+            if is_owned[rows[i]] != (turn == 1):
+                continue
+            slot = slot_of(keys[i], keys, table)
+            if table[slot] < 0:
+                if turn == 0:
+                    table[slot] = i
+                continue
+            centre, row = rows[table[slot]], rows[i]
+            if join(parent, centre, row):
+                left[edges], right[edges] = centre, row
+                edges += 1
+    return left[:edges].copy(), right[:edges].copy()
+
+
+@njit(cache=True, nogil=True)
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keys = values.view(np.uint64)
+    table = empty_table(len(values))
+    numbers = np.empty(len(values), np.int64)
+    first = np.empty(len(values), np.int64)
+    count = 0
+    for i in range(len(values)):
+        slot = slot_of(keys[i], keys, table)
+        if table[slot] < 0:
+            table[slot] = i
+            first[count] = i
+            numbers[i] = count
+            count += 1
+        else:
+            numbers[i] = numbers[table[slot]]
+    return values[first[:count]], numbers
