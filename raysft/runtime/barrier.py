@@ -242,7 +242,7 @@ def read_part(part: Part, p: Pass, index: int, context: Context, joined: pa.Tabl
 def _narrow(part: Part, p: Pass, index: int, context: Context, joined: Any) -> pa.Table:
     rows, step = read_part(part, p, index, context, joined), p.steps[index]
     # what is not of the smallest here is not of the smallest of all
-    return fit_sample(rows, step, context) if isinstance(step, Fit) else rows
+    return fit_sample(rows, step, p.config, context) if isinstance(step, Fit) else rows
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -259,7 +259,7 @@ def _fit(
     rows = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     engine = build(spec) if spec is not None else None
     try:
-        return step.fn(fit_sample(rows, step, context), p.config, replace(context, engine=engine))
+        return step.fn(fit_sample(rows, step, p.config, context), p.config, replace(context, engine=engine))
     finally:
         close = getattr(engine, "close", None)
         if close:
