@@ -11,7 +11,7 @@ import pytest
 from benchmarks.dedup_ladder import agreement, auc, highest_to_an_earlier
 from benchmarks.duplicates import banding, jaccard_of, measured, rows_of, table_of, winners, with_vectors
 from benchmarks.gold_pairs import JUDGING, Pairs, pairs_of
-from benchmarks.semantic_recall import pairs_above
+from benchmarks.semantic_recall import meetings, pairs_above
 from raysft.engines.protocol import Identity
 from raysft.sample import set_column
 
@@ -86,6 +86,13 @@ def test_pairs_above_are_those_of_the_plain_loop() -> None:
     assert sorted(zip(left.tolist(), right.tolist(), strict=True)) == list(
         zip(i.tolist(), j.tolist(), strict=True)
     )
+
+
+def test_meetings_are_of_rows_looked_up_in_the_others_own_cluster() -> None:
+    clusters = pa.array([[0], [1, 0], [1], [2, 1]], pa.list_(pa.int32()))
+    left, right = np.array([0, 0, 1, 2, 1]), np.array([1, 2, 2, 3, 3])
+    met, visits = meetings(pa.table({"clusters": clusters}), left, right)
+    assert (met, visits) == (4, 1.5)  # 0–1 by the second's visit, 1–2, 2–3, 1–3 by the last one's; not 0–2
 
 
 def test_highest_to_an_earlier_never_looks_ahead() -> None:
