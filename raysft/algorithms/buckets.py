@@ -71,7 +71,7 @@ def _bucket_forest(
     table = empty_table(len(keys))
     edges = 0
     # the first row of a bucket that is not owned is its centre, so owned rows come second
-    for turn in range(2):
+    for turn in range(1 + is_owned.any()):
         for i in range(len(keys)):
             if is_owned[rows[i]] != (turn == 1):
                 continue

@@ -81,7 +81,7 @@ def bands_for(num_perm: int, threshold: float) -> tuple[int, int]:
     return min(choices, key=lambda choice: error(*choice))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.ndarray) -> None:
     """Writes the smallest value of `count` hashes under each permutation. There must be at least one hash,
     and room behind the last for three copies of it."""
@@ -102,7 +102,7 @@ def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.
             signature[p] = min(value, np.uint32(low_3 * m + high_3))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _hash_bands(signature: np.ndarray, keys: np.ndarray) -> None:
     """Writes a hash of each band, which has every len(keys)-th minimum; two of them at a time are 64 bits."""
     bands = len(keys)
