@@ -44,11 +44,11 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True, nogil=True)
 def empty_table(entries: int) -> np.ndarray:
-    """int64 [a power of two]: a table for so many entries, with -1 in every slot."""
+    """int32 [a power of two]: a table for up to 2^31 entries, with -1 in every slot."""
     size = 16
     while size < 2 * entries:
         size *= 2
-    return np.full(size, -1, np.int64)
+    return np.full(size, np.int32(-1))
 
 
 @njit(cache=True, nogil=True)
