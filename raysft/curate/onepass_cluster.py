@@ -138,20 +138,21 @@ def cluster_keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     has_vector = pc.is_valid(table[config.vectors]).to_numpy()
     cosine, is_left = np.where(has_vector, 1.0, np.nan), np.zeros(len(table), bool)
     asks = np.flatnonzero(has_vector & ~rows["owned"].to_numpy())
-    vectors = vectors_of(table.take(pa.array(asks)), config.vectors)
-    known = context.fitted.arrays
+    known, left = context.fitted.arrays, np.zeros((0, 1), np.float32)
     if context.fitted.values["parts"] == 1:
         place = np.searchsorted(known["row"], rows["row"].to_numpy()[asks])
         key[asks], cosine[asks] = known["leader"][place], known["cosine"][place]
     else:
+        vectors = vectors_of(table.take(pa.array(asks)), config.vectors)
         place, cosine[asks] = nearest_leader(vectors, known["vector"], config.threshold)
+        left = vectors[place < 0]
         is_left[asks] = place < 0
         key[asks] = np.where(place < 0, LEFT_OVER, known["leader"][place].astype(np.uint64))
-    ends = np.append(0, np.cumsum(is_left)) * vectors.shape[1]
+    ends = np.append(0, np.cumsum(is_left)) * left.shape[1]
     added: dict[str, Any] = {
         "key": pa.array(key),
         "cosine": pa.array(cosine, from_pandas=True),
-        "vector": pa.LargeListArray.from_arrays(ends, pa.array(vectors[is_left[asks]].ravel())),
+        "vector": pa.LargeListArray.from_arrays(ends, pa.array(left.ravel())),
     }
     for name, values in added.items():
         rows = rows.append_column(name, values)

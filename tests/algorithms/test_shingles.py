@@ -68,14 +68,15 @@ def reference_tokens(text: str) -> list[tuple[str, bool]]:
     return found
 
 
-def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
-    def token_hash(token: str) -> int:
-        data = token.encode()
-        state = 0
-        for i in range(0, len(data) + 1, 8):
-            state = mix64(state ^ int.from_bytes(data[i : i + 8], "little"))
-        return state
+def token_hash(token: str) -> int:
+    data = token.encode()
+    state = 0
+    for i in range(0, len(data) + 1, 8):
+        state = mix64(state ^ int.from_bytes(data[i : i + 8], "little"))
+    return state
 
+
+def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
     def range_hash(part: list[tuple[str, bool]]) -> int:
         state = SHINGLE_START
         for token, _ in part:
