@@ -12,8 +12,8 @@ judged on the other.
               MinHash signatures; `expected` is the mean of 1 - (1 - J^rows)^bands over the same pairs
     stages    the stages run over all records as rows, with the settings chosen: a pair is found when one of
               its rows lost to the other, or both to the same row. Of `dropped` rows, `dropped_right` lost to
-              one that means the same thing and `dropped_in_list` to one of the same list, of which the
-              labels say nothing.
+              one that means the same thing and `dropped_wrong` to one of the other list that does not; of
+              the rest, which lost to one of their own list, the labels say nothing.
 
 `benchmarks/results/duplicates.json` keeps all of it; `--examples N` prints N wrong pairs of each kind.
 """
@@ -176,13 +176,15 @@ def stages(pairs: Pairs, table: pa.Table, chosen: Row, at_cosine: float, at_word
             config = semantic_dedup.Config(**settings)
         winner = winners(run_local(f"curate.{stage}", table, config))
         lost = np.flatnonzero(winner != np.arange(len(winner)))
+        is_same = pairs.thing[lost] == pairs.thing[winner[lost]]
+        is_in_list = is_right_list[lost] == is_right_list[winner[lost]]
         yield {
             "stage": stage,
             **settings,
             **judge(pairs, winner[pairs.left] == winner[pairs.right]),
             "dropped": len(lost),
-            "dropped_right": int(np.sum(pairs.thing[lost] == pairs.thing[winner[lost]])),
-            "dropped_in_list": int(np.sum(is_right_list[lost] == is_right_list[winner[lost]])),
+            "dropped_right": int(np.sum(is_same)),
+            "dropped_wrong": int(np.sum(~is_same & ~is_in_list)),
         }
 
 
@@ -230,9 +232,7 @@ def table_of(name: str, found: Row) -> str:
         )
         lines.append(f"  {'banding':<20}{told:<44}{interval_texts(row)}  {row['compared']} compared")
     for row in found["stages"]:
-        dropped = (
-            f"{row['dropped']} dropped, {row['dropped_right']} right, {row['dropped_in_list']} in one list"
-        )
+        dropped = f"{row['dropped']} dropped, {row['dropped_right']} right, {row['dropped_wrong']} wrong"
         lines.append(f"  {row['stage']:<20}{settings_of(row):<44}{interval_texts(row)}  {dropped}")
     return "\n".join(lines)
 

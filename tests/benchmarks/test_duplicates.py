@@ -54,7 +54,7 @@ def test_measured_finds_all_of_what_is_easy_by_every_method_and_stage() -> None:
     for name, row in figures["pairs"].items():
         assert (row["precision"][0], row["recall"][0]) == (1.0, 1.0), name
     for row in figures["stages"]:
-        assert (row["precision"][0], row["dropped_right"], row["dropped_in_list"]) == (1.0, row["dropped"], 0)
+        assert (row["precision"][0], row["dropped_right"], row["dropped_wrong"]) == (1.0, row["dropped"], 0)
         if row.get("bands", 16) >= 16:  # fewer bands, which a threshold of 0.92 would choose, lose some
             assert (row["recall"][0], row["dropped"]) == (1.0, 60), row
     assert "minhash" in table_of("made up", figures)
