@@ -3,7 +3,7 @@
 `python -m benchmarks.semantic_recall --data FOLDER` reads the instruction sets `FILES` of the folder, drops
 exact duplicates, embeds every first user turn with the packaged MiniLM (128 tokens), and writes
 `benchmarks/results/semantic_recall.json`. For every threshold all pairs of rows are compared; then the stage
-runs with 1, 2 and 4 probes of a row's nearest clusters, and with a single cluster, which hides nothing:
+runs with several margins about the borders of clusters, and with a single cluster, which hides nothing:
 
     pairs     that reach the threshold
     left      pairs of which both rows were kept; `recall` is the share of the others
@@ -42,7 +42,7 @@ FILES = (
     "gsm8k_train.jsonl.gz",
 )
 THRESHOLDS = (0.8, 0.85, 0.9, 0.95)
-PROBES = (1, 2, 4)
+MARGINS = (0.0, 0.1, 0.2, 0.5)
 TILE = 2048
 OUT = harness.HERE / "results" / "semantic_recall.json"
 
@@ -82,7 +82,8 @@ def measured(table: pa.Table, thresholds: Sequence[float] = THRESHOLDS) -> Itera
     vectors = embed.vectors_of(table)
     for threshold in thresholds:
         left, right = pairs_above(vectors, threshold)
-        for fields in ({"clusters": 1}, *({"probes": probes} for probes in PROBES)):
+        ways: list[dict[str, Any]] = [{"clusters": 1}, *({"margin": margin} for margin in MARGINS)]
+        for fields in ways:
             config = semantic_dedup.Config(threshold=threshold, **fields)
             marked = run_local("curate.semantic_dedup", table, config)
             kept = live_mask(marked).to_numpy(zero_copy_only=False)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysft.algorithms.union_find import components
-from raysft.sample import SCHEMA, digest64, live_mask, without_truth
+from raysft.sample import SCHEMA, digest64, live_mask, rows_where, without_truth
 from raysft.stage import (
     HISTORY,
     Components,
@@ -72,7 +72,7 @@ def narrow_of(
         raise KeyError(f"needs columns {missing}, which no stage before it writes; there are: {scores}")
     mask = live_mask(table)
     rows = np.flatnonzero(mask.to_numpy(zero_copy_only=False)) + first
-    narrow = table.select(columns).filter(mask)
+    narrow = rows_where(table.select(columns), mask)
     narrow = narrow.append_column("row", pa.array(rows, pa.int64()))
     return narrow.append_column("owned", pa.array(np.full(len(rows), owned)))
 

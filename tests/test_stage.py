@@ -35,6 +35,19 @@ def test_map_over_columns_leaves_dropped_rows_without_a_score() -> None:
     assert got["score"].to_pylist() == [1.0, None, 3.0]
 
 
+def test_map_over_columns_keeps_what_dropped_rows_had_in_a_column_it_changes() -> None:
+    rows = mark_dropped(table("a", "bb", "ccc"), "one", [None, "rule", None])
+    rows = set_column(rows, "score", pa.array([7.0, 8.0, 9.0]))
+    got = apply_map(Map(scored), rows, None, CONTEXT, "columns")
+    assert got["score"].to_pylist() == [1.0, 8.0, 3.0]
+
+
+def test_map_over_columns_leaves_columns_that_it_does_not_change_uncopied() -> None:
+    rows = table("a", "bb")
+    got = apply_map(Map(scored), rows, None, CONTEXT, "columns")
+    assert got["id"].chunk(0).buffers()[2].address == rows["id"].chunk(0).buffers()[2].address
+
+
 def test_map_over_columns_of_no_live_row_still_has_its_columns_typed() -> None:
     rows = mark_dropped(table("a"), "one", ["rule"])
     got = apply_map(Map(scored), rows, None, CONTEXT, "columns")

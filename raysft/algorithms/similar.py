@@ -57,6 +57,7 @@ def similar_components(
     squares = np.einsum("rd,rd->r", vectors, vectors)
     error, coarse = (_error(squares, vectors.shape[1], in_bfloat16=b) for b in (False, True))
     least, sure = np.float32(threshold - error), np.float32(threshold + error)
+    buffer = np.empty(min(tile, len(vectors)) ** 2, np.float32)
     propose = None
     if in_bfloat16 and threshold > coarse:
         propose = _bfloat16_products(vectors, tile)
@@ -68,7 +69,8 @@ def similar_components(
             parent, propose(left, right), *sides, *coarsely, size // 64, vectors, threshold
         ):
             continue
-        products = vectors[left] @ vectors[right].T
+        products = buffer[:size].reshape(left.stop - left.start, -1)
+        np.matmul(vectors[left], vectors[right].T, out=products)
         _join(parent, products, *sides, least, sure, size, vectors, threshold)
     return roots(parent)
 
