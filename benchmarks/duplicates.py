@@ -6,14 +6,14 @@ product), which is more than that their texts are nearly equal. Every setting is
 judged on the other.
 
     pairs     a pair is found when its score reaches a threshold: the exact Jaccard similarity of its shingles
-              (minhash), the cosine of its embeddings (semantic), both, or either. `default` takes the stage's
-              own settings.
+              (minhash), the cosine of its embeddings (semantic) or of its words (tfidf), both of the first
+              two, or either. `default` takes the stage's own settings.
     banding   of the pairs that the chosen Jaccard threshold finds, those that also share a band of their
               MinHash signatures; `expected` is the mean of 1 - (1 - J^rows)^bands over the same pairs
     stages    the stages run over all records as rows, with the settings chosen: a pair is found when one of
               its rows lost to the other, or both to the same row. Of `dropped` rows, `dropped_right` lost to
-              one that means the same thing and `dropped_in_list` to one of the same list, of which the
-              labels say nothing.
+              one that means the same thing and `dropped_wrong` to one of the other list that does not; of
+              the rest, which lost to one of their own list, the labels say nothing.
 
 `benchmarks/results/duplicates.json` keeps all of it; `--examples N` prints N wrong pairs of each kind.
 """
@@ -24,7 +24,6 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +35,22 @@ from benchmarks import harness
 from benchmarks.gold_pairs import JUDGING, Pairs, choose, judge, reached, read_pairs
 from raysft.algorithms import minhash
 from raysft.algorithms.groups import bounds
-from raysft.algorithms.shingles import shingles
+from raysft.algorithms.near_duplicates import Sets, jaccard
+from raysft.algorithms.shingles import shingle_sets
+from raysft.algorithms.similar import cosines
+from raysft.curate import embed, minhash_dedup, semantic_dedup, tfidf
+from raysft.curate.embed import vectors_of
 from raysft.engines.build import build
+from raysft.engines.protocol import Embedder
 from raysft.engines.spec import SentenceTransformersSpec
 from raysft.executor import run_local
-from raysft.sample import digest64, samples, set_column
+from raysft.sample import digest64, samples
 
 SETS = ("dblp_acm", "dblp_acm_dirty", "abt_buy")
 NGRAMS = (1, 2, 3)
+PERMUTATIONS = 128
 BANDINGS = ((16, 8), (32, 4), (64, 2))
+VECTORS = ("embedding", "tfidf")
 OUT = harness.HERE / "results" / "duplicates.json"
 Row = dict[str, Any]
 
@@ -59,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = {}
     for name in SETS:
         pairs = read_pairs(arguments.data / f"dedup_pairs_{name}.jsonl.gz")
-        found[name] = measured(pairs, embedder.embed(pairs.texts), arguments.examples)
+        table = with_vectors(rows_of(pairs.texts), embedder)
+        found[name] = measured(pairs, table, arguments.examples)
         print(table_of(name, found[name]), flush=True)
     result = {
         "name": "duplicates",
@@ -71,11 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"written: {arguments.out}")
 
 
-def measured(pairs: Pairs, vectors: np.ndarray, examples: int = 0) -> Row:
-    """All figures of one set; `vectors` are the texts' embeddings."""
+def measured(pairs: Pairs, table: pa.Table, examples: int = 0) -> Row:
+    """All figures of one set; `table` has the texts as rows, with both kinds of vectors."""
     jaccards = {n: jaccard_of(pairs, n) for n in NGRAMS}
-    cosine = np.einsum("pd,pd->p", vectors[pairs.left], vectors[pairs.right])
-    methods = {name: (row, found) for name, row, found in pair_methods(pairs, jaccards, cosine)}
+    cosine, of_words = (cosines(vectors_of(table, c), pairs.left, pairs.right) for c in VECTORS)
+    methods = {name: (row, found) for name, row, found in pair_methods(pairs, jaccards, cosine, of_words)}
     for name, (_, is_found) in methods.items():
         if examples and not name.endswith("default"):
             show_wrong(name, pairs, is_found, examples)
@@ -85,28 +92,24 @@ def measured(pairs: Pairs, vectors: np.ndarray, examples: int = 0) -> Row:
         "facts": pairs.facts,
         "pairs": {name: {**row, **judge(pairs, found)} for name, (row, found) in methods.items()},
         "banding": list(banding(pairs, jaccards[ngram], ngram, threshold)),
-        "stages": list(stages(pairs, vectors, chosen, methods["semantic"][0]["cosine"])),
+        "stages": list(
+            stages(pairs, table, chosen, methods["semantic"][0]["cosine"], methods["tfidf"][0]["cosine"])
+        ),
     }
 
 
-def shingle_sets(texts: Sequence[str], ngram: int) -> list[set[int]]:
-    """The sets that MinHash compares; of Chinese one character more than words, as in the stage's default."""
-    return [set(shingles(text, ngram, ngram + 1).tolist()) for text in texts]
-
-
 def jaccard_of(pairs: Pairs, ngram: int) -> np.ndarray:
-    """float64 [pairs]: Jaccard similarity of the two records' shingles."""
-    sets = shingle_sets(pairs.texts, ngram)
-    ends = zip(pairs.left, pairs.right, strict=True)
-    return np.array([len(sets[a] & sets[b]) / max(1, len(sets[a] | sets[b])) for a, b in ends])
+    """float64 [pairs]: Jaccard similarity of the two records' shingles, as the stage verifies it; of Chinese
+    one character more than words, as in the stage's default."""
+    sets = Sets(*shingle_sets(pa.array(pairs.texts, pa.string()), ngram, ngram + 1))
+    return jaccard(sets, pairs.left, pairs.right)
 
 
 def pair_methods(
-    pairs: Pairs, jaccards: Mapping[int, np.ndarray], cosine: np.ndarray
+    pairs: Pairs, jaccards: Mapping[int, np.ndarray], cosine: np.ndarray, of_words: np.ndarray
 ) -> Iterator[tuple[str, Row, np.ndarray]]:
     """(name, settings, whether each pair is found) of every method."""
-    default = import_module("raysft.curate.minhash_dedup").Config()
-    similar = import_module("raysft.curate.semantic_dedup").Config()
+    default, similar = minhash_dedup.Config(), semantic_dedup.Config()
     yield (
         "minhash, default",
         {"ngram": default.ngram, "jaccard": default.threshold},
@@ -115,8 +118,9 @@ def pair_methods(
     yield "semantic, default", {"cosine": similar.threshold}, cosine >= similar.threshold
     _, (at,), ngram = max((*choose(pairs, jaccards[n]), n) for n in jaccards)
     yield "minhash", {"ngram": ngram, "jaccard": at}, reached(jaccards[ngram], at)
-    _, (at,) = choose(pairs, cosine)
-    yield "semantic", {"cosine": at}, reached(cosine, at)
+    for name, score in (("semantic", cosine), ("tfidf", of_words)):
+        _, (at,) = choose(pairs, score)
+        yield name, {"cosine": at}, reached(score, at)
     for name, either in (("both", False), ("either", True)):
         _, (at, at_cosine), ngram = max(
             (*choose(pairs, jaccards[n], cosine, either=either), n) for n in jaccards
@@ -126,12 +130,12 @@ def pair_methods(
         yield name, {"ngram": ngram, "jaccard": at, "cosine": at_cosine}, is_found
 
 
-def banding(pairs: Pairs, jaccard: np.ndarray, ngram: int, threshold: float) -> Iterator[Row]:
+def banding(pairs: Pairs, similarity: np.ndarray, ngram: int, threshold: float) -> Iterator[Row]:
     """What banding loses of the pairs above a threshold, for several shapes of bands."""
     texts = pa.array(pairs.texts, pa.string())
-    is_near = reached(jaccard, threshold)
+    is_near = reached(similarity, threshold)
     same = is_near & pairs.is_same & (pairs.half == JUDGING)
-    for bands, rows in BANDINGS:
+    for bands, rows in bandings(threshold):
         keys, _ = minhash.band_keys(texts, bands=bands, rows=rows, n=ngram, n_cjk=ngram + 1, seed=1)
         meets = (keys[pairs.left] == keys[pairs.right]).any(axis=1)
         buckets = np.diff(bounds(np.sort(keys.ravel())))
@@ -139,44 +143,62 @@ def banding(pairs: Pairs, jaccard: np.ndarray, ngram: int, threshold: float) -> 
             "bands": bands,
             "rows": rows,
             "of_found": float(round(meets[same].mean(), 4)),
-            "expected": float(round((1 - (1 - jaccard[same] ** rows) ** bands).mean(), 4)),
+            "expected": float(round(minhash.share_band(similarity[same], bands, rows).mean(), 4)),
             "compared": int((buckets * (buckets - 1) // 2).sum()),
             **judge(pairs, is_near & meets),
         }
 
 
-def stages(pairs: Pairs, vectors: np.ndarray, chosen: Row, at_cosine: float) -> Iterator[Row]:
+def bandings(threshold: float) -> list[tuple[int, int]]:
+    """(bands, rows): the default, others of as many permutations, and what the stage would choose."""
+    return list(dict.fromkeys((*BANDINGS, minhash.bands_for(PERMUTATIONS, threshold))))
+
+
+def stages(pairs: Pairs, table: pa.Table, chosen: Row, at_cosine: float, at_words: float) -> Iterator[Row]:
     """The stages over all records as rows, with their defaults and with the settings chosen."""
-    table = rows_of(pairs.texts, vectors)
     is_right_list = np.isin(np.arange(len(pairs.texts)), pairs.right)
     near = {"ngram": chosen["ngram"], "ngram_cjk": chosen["ngram"] + 1, "threshold": chosen["jaccard"]}
     runs: list[tuple[str, Row]] = [
-        ("curate.minhash_dedup", {}),
-        *(("curate.minhash_dedup", {**near, "bands": b, "rows": r}) for b, r in BANDINGS),
-        ("curate.semantic_dedup", {}),
-        ("curate.semantic_dedup", {"threshold": at_cosine}),
+        ("minhash_dedup", {}),
+        *(
+            ("minhash_dedup", {**near, "bands": b, "rows": r, "num_perm": b * r})
+            for b, r in bandings(near["threshold"])
+        ),
+        ("semantic_dedup", {}),
+        ("semantic_dedup", {"threshold": at_cosine}),
+        ("semantic_dedup", {"threshold": at_words, "vectors": "tfidf"}),
     ]
     for stage, settings in runs:
-        config = import_module(f"raysft.{stage}").Config
-        given = {"on": "instruction"} if "on" in config.model_fields else {}
-        winner = winners(run_local(stage, table, config(**given, **settings)))
+        config: Any
+        if stage == "minhash_dedup":
+            config = minhash_dedup.Config(on="instruction", **settings)
+        else:
+            config = semantic_dedup.Config(**settings)
+        winner = winners(run_local(f"curate.{stage}", table, config))
         lost = np.flatnonzero(winner != np.arange(len(winner)))
+        is_same = pairs.thing[lost] == pairs.thing[winner[lost]]
+        is_in_list = is_right_list[lost] == is_right_list[winner[lost]]
         yield {
             "stage": stage,
             **settings,
             **judge(pairs, winner[pairs.left] == winner[pairs.right]),
             "dropped": len(lost),
-            "dropped_right": int(np.sum(pairs.thing[lost] == pairs.thing[winner[lost]])),
-            "dropped_in_list": int(np.sum(is_right_list[lost] == is_right_list[winner[lost]])),
+            "dropped_right": int(np.sum(is_same)),
+            "dropped_wrong": int(np.sum(~is_same & ~is_in_list)),
         }
 
 
-def rows_of(texts: Sequence[str], vectors: np.ndarray) -> pa.Table:
-    """A sample of each record, its text asked and nothing answered, with its embedding."""
+def rows_of(texts: Sequence[str]) -> pa.Table:
+    """A sample of each record, its text asked and nothing answered."""
     asked = ([{"role": "user", "content": text}, {"role": "assistant", "content": ""}] for text in texts)
-    table = samples({"id": f"{place:08d}", "messages": messages} for place, messages in enumerate(asked))
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
-    return set_column(table, "embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
+    return samples({"id": f"{place:08d}", "messages": messages} for place, messages in enumerate(asked))
+
+
+def with_vectors(table: pa.Table, embedder: Embedder) -> pa.Table:
+    """The rows with the columns `VECTORS`."""
+    config = embed.Config(engine="minilm", on="instruction")
+    table = run_local("curate.embed", table, config, engines={"minilm": embedder})
+    return run_local("curate.tfidf", table, tfidf.Config(on="instruction"))
 
 
 def winners(table: pa.Table) -> np.ndarray:
@@ -210,15 +232,13 @@ def table_of(name: str, found: Row) -> str:
         )
         lines.append(f"  {'banding':<20}{told:<44}{interval_texts(row)}  {row['compared']} compared")
     for row in found["stages"]:
-        dropped = (
-            f"{row['dropped']} dropped, {row['dropped_right']} right, {row['dropped_in_list']} in one list"
-        )
-        lines.append(f"  {row['stage'][7:]:<20}{settings_of(row):<44}{interval_texts(row)}  {dropped}")
+        dropped = f"{row['dropped']} dropped, {row['dropped_right']} right, {row['dropped_wrong']} wrong"
+        lines.append(f"  {row['stage']:<20}{settings_of(row):<44}{interval_texts(row)}  {dropped}")
     return "\n".join(lines)
 
 
 def settings_of(row: Row) -> str:
-    named = ("ngram", "jaccard", "cosine", "threshold", "bands", "rows")
+    named = ("vectors", "ngram", "jaccard", "cosine", "threshold", "bands", "rows")
     return " ".join(f"{key}={row[key]}" for key in named if key in row)
 
 

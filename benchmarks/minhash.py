@@ -2,9 +2,9 @@
 
 All sides hash word 3-grams with 128 permutations, 16 bands of 8, and join the texts that share a band into
 clusters. The texts are those of benchmarks/instruction_rows.py, 20 to 200 words with planted near duplicates,
-in small letters and without punctuation: so `str.split` gives the peers the tokens that ours finds by
-itself. They are in memory, as an Arrow array for ours and a list of `str` for the peers. Every side is one
-thread, on one core, and gets the cycle collector switched off, which helps the peers alone.
+in small letters and without punctuation: so `str.split` gives the peers the tokens that ours finds itself.
+Texts are in memory, as an Arrow array for ours and a list of `str` for the peers. Every side is one thread,
+on one core, and gets the cycle collector switched off, which helps the peers alone.
 
     raysft      band keys (raysft/algorithms/minhash.py), a hash table a band, union-find
     rensa       its full-set R-MinHash: `RMinHash.from_token_sets` over a generator of joined 3-grams,
@@ -73,8 +73,8 @@ def clusters_of(texts: pa.Array) -> np.ndarray:
     )
     rows = np.flatnonzero(shingles)
     parent, is_owned = np.arange(len(texts)), np.zeros(len(texts), bool)
-    for of_band in np.ascontiguousarray(keys.T):  # one at a time, so that the table stays in the cache
-        bucket_forest(of_band[rows], rows, is_owned, parent)
+    for of_band in keys[rows].T.copy():  # one band at a time, so that the table stays in the cache
+        bucket_forest(of_band, rows, is_owned, parent)
     return roots(parent)
 
 
@@ -109,7 +109,7 @@ def with_datasketch(rows: int) -> Work:
         ngrams = map(joined_bytes, texts)
         for i, sketch in enumerate(MinHash.generator(ngrams, num_perm=NUM_PERM, seed=SEED, hashfunc=crc32)):
             index.insert(i, sketch, check_duplication=False)
-        buckets = (table.get(key) for table in index.hashtables for key in list(table.keys()))
+        buckets = (table.get(key) for table in index.hashtables for key in table.keys())  # noqa: SIM118 - its keys are no dict
         labels = join(len(texts), buckets)
     return work_of(labels)
 

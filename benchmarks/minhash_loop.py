@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysft.algorithms import minhash
-from raysft.algorithms.union_find import roots, union
+from raysft.algorithms.buckets import bucket_forest
+from raysft.algorithms.union_find import roots
 from raysft.curate.minhash_dedup import Config, bands_of
-from raysft.curate.preference import ORDER, DedupConfig, preference_columns, with_preference
+from raysft.curate.preference import ORDER, preference_columns, with_preference
 from raysft.curate.texts import texts_of
 from raysft.runtime import chain, manifest
 from raysft.runtime.manifest import Manifest, Record
@@ -56,23 +58,25 @@ class Loop:
 
     def _sketch(self, shard: WorkShard) -> tuple[Record, np.ndarray, pa.Table]:
         """uint64 [rows, bands] of a shard, which is committed, and what its rows are ranked by."""
-        preference, config = DedupConfig(), self.config
-        table = read_rows(self.storage, shard, ["messages", *preference_columns(preference)])
+        config = self.config
+        table = read_rows(self.storage, shard, ["messages", *preference_columns(config)])
+        texts = texts_of(table, config.on)
         bands, rows = bands_of(config)
-        keys, _ = minhash.band_keys(
-            texts_of(table, config.on),
+        keys, shingles = minhash.band_keys(
+            texts,
             bands=bands,
             rows=rows,
             n=config.ngram,
             n_cjk=config.ngram_cjk,
             seed=config.seed,
         )
-        width = pa.binary(8 * bands)
-        packed = pa.FixedSizeBinaryArray.from_buffers(width, len(keys), [None, pa.py_buffer(keys)])
-        record = self._commit("keys", shard, pa.table({"id": table["id"], "minhash": packed}))
-        narrow = table.append_column("row", pa.array(np.zeros(len(table), np.int64)))
-        narrow = narrow.append_column("owned", pa.array(np.zeros(len(table), bool)))
-        return record, keys, with_preference(narrow, preference)
+        assert shingles.all(), "a text without any token is not expected here"
+        starts = pa.array(np.arange(len(keys) + 1) * bands, pa.int32())
+        lists = pa.ListArray.from_arrays(starts, pa.array(keys.ravel()))
+        record = self._commit("keys", shard, pa.table({"id": table["id"], "minhash": lists}))
+        table = table.append_column("row", pa.array(np.arange(len(table))))
+        table = table.append_column("owned", pa.array(np.zeros(len(table), bool)))
+        return record, keys, with_preference(table, config)
 
     def _mark(self, shard: WorkShard, winner: np.ndarray, rows: np.ndarray, ids: pa.Array) -> Record:
         table = read_rows(self.storage, shard, [])
@@ -96,14 +100,10 @@ class Loop:
 
 def winners(keys: np.ndarray, ranked: pa.Table) -> np.ndarray:
     """int64 [rows]: the best row of each row's component."""
-    places = pa.array(np.arange(len(ranked)))
-    order = ranked.append_column("place", places).sort_by(list(ORDER))["place"].to_numpy()
+    order = pc.sort_indices(ranked, sort_keys=list(ORDER)).to_numpy().astype(np.int64)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     parent = np.arange(len(order), dtype=np.int64)  # over ranks, so that a root is the best row
     for band in range(keys.shape[1]):
-        by_key = np.argsort(keys[:, band])
-        ordered = keys[by_key, band]
-        same = np.flatnonzero(ordered[1:] == ordered[:-1])
-        union(parent, rank[by_key[same]], rank[by_key[same + 1]])
+        bucket_forest(np.ascontiguousarray(keys[:, band]), rank, np.zeros(len(order), bool), parent)
     return order[roots(parent)][rank]

@@ -110,13 +110,15 @@ def lost(planted: Sequence[Planted], config: Config) -> list[bool]:
 
 def meet(planted: Sequence[Planted], config: Config) -> np.ndarray:
     """bool [pairs]: whether the two texts share a band."""
+    keys = []
     bands, rows = bands_of(config)
-    shingles = {"n": config.ngram, "n_cjk": config.ngram_cjk}
-    left, right = (
-        minhash.band_keys(pa.array(texts), bands=bands, rows=rows, **shingles, seed=config.seed)[0]
-        for texts in zip(*((pair.left, pair.right) for pair in planted), strict=True)
-    )
-    return (left == right).any(axis=1)
+    for side in ("left", "right"):
+        texts = pa.array([getattr(pair, side) for pair in planted], pa.string())
+        found, _ = minhash.band_keys(
+            texts, bands=bands, rows=rows, n=config.ngram, n_cjk=config.ngram_cjk, seed=config.seed
+        )
+        keys.append(found)
+    return np.asarray((keys[0] == keys[1]).any(axis=1))
 
 
 def measured(pairs: int, config: Config) -> list[dict[str, Any]]:

@@ -1,13 +1,15 @@
-"""How many pairs of like meaning `curate.semantic_dedup` leaves because clusters hid them from each other.
+"""Which pairs of like meaning `curate.semantic_dedup` misses because clusters hid them from each other.
 
 `python -m benchmarks.semantic_recall --data FOLDER` reads the instruction sets `FILES` of the folder, drops
 exact duplicates, embeds every first user turn with the packaged MiniLM (128 tokens), and writes
 `benchmarks/results/semantic_recall.json`. For every threshold all pairs of rows are compared; then the stage
-runs with 1, 2 and 4 probes of a row's nearest clusters, and with a single cluster, which hides nothing:
+runs with several margins about the borders of clusters, and with a single cluster, which hides nothing:
 
-    pairs     that reach the threshold
-    left      pairs of which both rows were kept; `recall` is the share of the others
-    dropped   rows
+    met            pairs that reach the threshold and of which one row is looked up in the other's cluster;
+                   `recall` is their share
+    kept           pairs of which both rows were kept
+    dropped        rows
+    clusters_a_row in how many clusters a row is looked up, in the mean: 1 without a margin
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ FILES = (
     "gsm8k_train.jsonl.gz",
 )
 THRESHOLDS = (0.8, 0.85, 0.9, 0.95)
-PROBES = (1, 2, 4)
+MARGINS = (0.0, 0.1, 0.2, 0.5)
 TILE = 2048
 OUT = harness.HERE / "results" / "semantic_recall.json"
 
@@ -82,19 +84,32 @@ def measured(table: pa.Table, thresholds: Sequence[float] = THRESHOLDS) -> Itera
     vectors = embed.vectors_of(table)
     for threshold in thresholds:
         left, right = pairs_above(vectors, threshold)
-        for fields in ({"clusters": 1}, *({"probes": probes} for probes in PROBES)):
-            config = semantic_dedup.Config(threshold=threshold, **fields)
+        ways: list[dict[str, Any]] = [{"clusters": 1}, *({"margin": margin} for margin in MARGINS)]
+        for fields in ways:
+            config = semantic_dedup.Config(threshold=threshold, recall_rows=0, **fields)
             marked = run_local("curate.semantic_dedup", table, config)
             kept = live_mask(marked).to_numpy(zero_copy_only=False)
-            missed = int(np.sum(kept[left] & kept[right]))
+            met, visits = meetings(marked, left, right)
             yield {
                 "threshold": threshold,
                 **fields,
                 "pairs": len(left),
-                "left": missed,
-                "recall": round(1 - missed / max(1, len(left)), 5),
+                "met": met,
+                "recall": round(met / max(1, len(left)), 5),
+                "kept": int(np.sum(kept[left] & kept[right])),
                 "dropped": int(np.sum(~kept)),
+                "clusters_a_row": round(visits, 3),
             }
+
+
+def meetings(marked: pa.Table, left: np.ndarray, right: np.ndarray) -> tuple[int, float]:
+    """How many of the pairs meet by the column `clusters`, and how many clusters a row has in the mean."""
+    lists = marked["clusters"].combine_chunks()
+    cluster, row = lists.flatten().to_numpy(), pc.list_parent_indices(lists).to_numpy()
+    own = cluster[np.searchsorted(row, np.arange(len(lists)))]
+    is_in = np.zeros((len(lists), int(cluster.max()) + 1), bool)
+    is_in[row, cluster] = True
+    return int(np.sum(is_in[left, own[right]] | is_in[right, own[left]])), len(cluster) / len(lists)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

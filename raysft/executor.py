@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysft.algorithms.union_find import components
-from raysft.sample import SCHEMA, digest64, live_mask, without_truth
+from raysft.sample import SCHEMA, digest64, live_mask, rows_where, without_truth
 from raysft.stage import (
     HISTORY,
     Components,
@@ -39,13 +38,16 @@ def hash_partitions(narrow: pa.Table, n: int) -> Iterator[pa.Table]:
         yield narrow.filter(pa.array(part == p))
 
 
-def fit_sample(narrow: pa.Table, step: Fit, context: Context) -> pa.Table:
+def fit_sample(narrow: pa.Table, step: Fit, config: Any, context: Context) -> pa.Table:
     """The rows a Fit sees, sorted by id: all, or the `max_rows` with the smallest H(seed, stage, id)."""
-    if step.max_rows is not None and len(narrow) > step.max_rows:
+    most = step.max_rows(config) if callable(step.max_rows) else step.max_rows
+    if most == 0:
+        return narrow.slice(0, 0)
+    if most is not None and len(narrow) > most:
         order = np.array(
             [digest64(context.seed, context.stage, i) for i in narrow["id"].to_pylist()], np.uint64
         )
-        narrow = narrow.take(pa.array(np.argsort(order, kind="stable")[: step.max_rows]))
+        narrow = narrow.take(pa.array(np.argsort(order, kind="stable")[:most]))
     return narrow.sort_by("id") if "id" in narrow.column_names else narrow
 
 
@@ -69,7 +71,7 @@ def narrow_of(
         raise KeyError(f"needs columns {missing}, which no stage before it writes; there are: {scores}")
     mask = live_mask(table)
     rows = np.flatnonzero(mask.to_numpy(zero_copy_only=False)) + first
-    narrow = table.select(columns).filter(mask)
+    narrow = rows_where(table.select(columns), mask)
     narrow = narrow.append_column("row", pa.array(rows, pa.int64()))
     return narrow.append_column("owned", pa.array(np.full(len(rows), owned)))
 
@@ -85,6 +87,8 @@ def with_components(narrow: pa.Table, components: pa.Table) -> pa.Table:
 
 def components_of(edges: pa.Table) -> pa.Table:
     """(row, component), sorted by row, of all rows that stand in edges (row, other): int64 all."""
+    from raysft.algorithms.union_find import components  # numba, which no engine's process may load
+
     ends = np.stack([edges[name].to_numpy() for name in ("row", "other")])
     rows, place = np.unique(ends, return_inverse=True)
     left, right = place.reshape(ends.shape)
@@ -144,7 +148,7 @@ def run_local(
                 rows = history.select([*HISTORY, *(c for c in columns_of(step, config) if c not in HISTORY)])
             else:
                 rows = rows_for(step, step.owned) if narrow is None else narrow
-            found = step.fn(fit_sample(rows, step, context), config, asked)
+            found = step.fn(fit_sample(rows, step, config, context), config, asked)
             context, narrow = replace(context, fitted=merge_fitted(context.fitted, found)), None
         elif isinstance(step, Partition):
             keyed = step.keys(rows_for(step, True), config, context)

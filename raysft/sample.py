@@ -145,7 +145,12 @@ def live_mask(table: pa.Table) -> pa.Array:
 
 def live(table: pa.Table) -> pa.Table:
     """The rows that are neither dropped nor quarantined."""
-    return table.filter(live_mask(table))
+    return rows_where(table, live_mask(table))
+
+
+def rows_where(table: pa.Table, mask: pa.Array) -> pa.Table:
+    """The rows for which the mask is True: the table itself, not a copy, where that is all of them."""
+    return table if pc.all(mask).as_py() else table.filter(mask)
 
 
 def mark_dropped(

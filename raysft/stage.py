@@ -39,13 +39,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysft.sample import SCHEMA, append_rows, live_mask, samples, set_column
+from raysft.sample import SCHEMA, append_rows, live_mask, rows_where, samples, set_column
 
 FAMILIES = ("augment", "curate")
 MADE = "made"
 QUARANTINED = "quarantined"
 MARKS = ("drop_stage", "drop_rule", "drop_detail", "quarantine")
 NARROW = ("id", "row", "owned", "component")
+COUNTED = ("id", "parents", "op", "drop_rule", "quarantine")
 
 
 class StrictModel(BaseModel):
@@ -160,14 +161,14 @@ class Fit:
     """Rows → arrays and JSON, which later steps of the stage find, merged, in `context.fitted`.
 
     The rows, sorted by id, are those of the `Partition` just before it; else `columns` of all live rows, or
-    of the `max_rows` with the smallest H(seed, stage, id). Owned rows are among them where `owned` says so.
-    With `history` they are all rows that any stage of the run ever wrote, live or not, with `parents`, `op`
-    and `source`, and without `row`. `engine` and `protocol` are as in `Map`.
+    of the `max_rows` (a number, or config → number) with the smallest H(seed, stage, id). Owned rows are
+    among them where `owned` says so. With `history` they are all rows that any stage of the run ever wrote,
+    live or not, with `parents`, `op` and `source`, and without `row`. `engine` and `protocol`: as in `Map`.
     """
 
     fn: Callable[[pa.Table, Any, Context], Fitted]
     columns: Columns = ()
-    max_rows: int | None = None
+    max_rows: int | Callable[[Any], int] | None = None
     owned: bool = False
     history: bool = False
     engine: str | None = None
@@ -294,7 +295,7 @@ def apply_map(step: Map, table: pa.Table, config: Any, context: Context, writes:
         RowsLost: the function broke the contract of `Map`.
     """
     mask = live_mask(table)
-    before = table.filter(mask)
+    before = rows_where(table, mask)
     after = step.fn(before, config, context)
     if writes == "rows":
         count(before, after)
@@ -302,7 +303,10 @@ def apply_map(step: Map, table: pa.Table, config: Any, context: Context, writes:
         return append_rows(after, gone_before) if len(gone_before) else after.combine_chunks()
     if not after["id"].combine_chunks().equals(before["id"].combine_chunks()):
         raise RowsLost(f"{context.stage}: a stage that writes columns must return the same ids in order")
-    return _scatter(table, mask, after)
+    changed = [
+        n for n in after.column_names if n not in before.column_names or not after[n].equals(before[n])
+    ]
+    return _scatter(table, mask, after.select(changed))
 
 
 def _scatter(table: pa.Table, mask: pa.Array, after: pa.Table) -> pa.Table:
@@ -310,11 +314,11 @@ def _scatter(table: pa.Table, mask: pa.Array, after: pa.Table) -> pa.Table:
     positions = np.cumsum(mask.to_numpy(zero_copy_only=False)) - 1
     index = pa.array(positions, mask=~mask.to_numpy(zero_copy_only=False), type=pa.int64())
     for name in after.column_names:
-        values = after[name].combine_chunks().take(index)
-        if name in table.column_names:
-            if after[name].equals(table[name].filter(mask)):
-                continue
-            values = pc.if_else(mask, values, table[name].combine_chunks())
+        values = after[name].combine_chunks()
+        if len(after) < len(table):
+            values = values.take(index)
+            if name in table.column_names:
+                values = pc.if_else(mask, values, table[name].combine_chunks())
         table = set_column(table, name, values)
     return table
 
@@ -352,17 +356,19 @@ def join_decisions(table: pa.Table, decisions: pa.Table, stage: str) -> pa.Table
 
 
 def count(before: pa.Table, after: pa.Table) -> Counts:
-    """Counts of a step from its live rows before and all rows after it.
+    """Counts of a step from its live rows before (their `id`) and all rows after it (`COUNTED`).
 
     Raises:
         RowsLost: an id stands twice, or one is gone and no made row names it as parent.
     """
     ids_before = before["id"].combine_chunks()
     ids_after = after["id"].combine_chunks()
-    if pc.count_distinct(ids_after).as_py() != len(ids_after):
-        raise RowsLost("an id stands twice after a step")
-    is_old = pc.is_in(ids_after, value_set=ids_before)
-    gone = pc.filter(ids_before, pc.invert(pc.is_in(ids_before, value_set=ids_after)))
+    is_old, gone = pa.array(np.ones(len(ids_after), bool)), ids_before[:0]
+    if not ids_after.equals(ids_before):
+        if pc.count_distinct(ids_after).as_py() != len(ids_after):
+            raise RowsLost("an id stands twice after a step")
+        is_old = pc.is_in(ids_after, value_set=ids_before)
+        gone = pc.filter(ids_before, pc.invert(pc.is_in(ids_before, value_set=ids_after)))
     if len(gone):
         parents = pc.list_flatten(after["parents"].combine_chunks().filter(pc.invert(is_old)))
         orphans = pc.filter(gone, pc.invert(pc.is_in(gone, value_set=parents)))
@@ -390,6 +396,8 @@ def count(before: pa.Table, after: pa.Table) -> Counts:
 
 def _operations(rows: pa.Table, is_new: pa.Array, is_out: pa.Array) -> dict[str, dict[str, int]]:
     """By operation: how many rows were made, and which rules took out how many, made here or before."""
+    if rows["op"].null_count == len(rows):
+        return {}
     told = pa.table({"op": rows["op"], "what": pc.coalesce(rows["drop_rule"], pa.scalar(QUARANTINED))})
     counted = [(told.filter(is_new), MADE), (told.filter(is_out), None)]
     found: dict[str, dict[str, int]] = {}

@@ -75,6 +75,14 @@ def test_live_leaves_out_dropped_and_quarantined_rows() -> None:
     assert sample.live(table)["id"].to_pylist() == ["c"]
 
 
+def test_rows_where_all_of_them_are_is_the_table_itself() -> None:
+    import pyarrow as pa
+
+    table = sample.samples(rows("a", "b"))
+    assert sample.rows_where(table, pa.array([True, True])) is table
+    assert sample.rows_where(table, pa.array([False, True]))["id"].to_pylist() == ["b"]
+
+
 def test_append_rows_with_other_columns_fills_both_with_null() -> None:
     import pyarrow as pa
 

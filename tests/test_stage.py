@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,19 @@ def test_map_over_columns_leaves_dropped_rows_without_a_score() -> None:
     got = apply_map(Map(scored), rows, None, CONTEXT, "columns")
     assert got["id"].to_pylist() == ["a", "bb", "ccc"]
     assert got["score"].to_pylist() == [1.0, None, 3.0]
+
+
+def test_map_over_columns_keeps_what_dropped_rows_had_in_a_column_it_changes() -> None:
+    rows = mark_dropped(table("a", "bb", "ccc"), "one", [None, "rule", None])
+    rows = set_column(rows, "score", pa.array([7.0, 8.0, 9.0]))
+    got = apply_map(Map(scored), rows, None, CONTEXT, "columns")
+    assert got["score"].to_pylist() == [1.0, 8.0, 3.0]
+
+
+def test_map_over_columns_leaves_columns_that_it_does_not_change_uncopied() -> None:
+    rows = table("a", "bb")
+    got = apply_map(Map(scored), rows, None, CONTEXT, "columns")
+    assert got["id"].chunk(0).buffers()[2].address == rows["id"].chunk(0).buffers()[2].address
 
 
 def test_map_over_columns_of_no_live_row_still_has_its_columns_typed() -> None:
@@ -139,10 +153,13 @@ def test_decisions_twice_on_a_row_or_on_none_are_refused() -> None:
 def test_fit_sample_above_its_cap_is_the_same_for_any_order() -> None:
     step = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=3)
     rows = table(*"abcdefgh")
-    one = executor.fit_sample(rows, step, CONTEXT)
-    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, CONTEXT)
+    one = executor.fit_sample(rows, step, None, CONTEXT)
+    other = executor.fit_sample(rows.take(list(reversed(range(8)))), step, None, CONTEXT)
     assert one["id"].to_pylist() == other["id"].to_pylist()
     assert len(one) == 3
+    by_config = Fit(lambda *_: stage.Fitted(), ("messages",), max_rows=lambda config: config)
+    assert executor.fit_sample(rows, by_config, 3, CONTEXT).equals(one)
+    assert len(executor.fit_sample(rows, by_config, 0, CONTEXT)) == 0
 
 
 def test_hash_partitions_hold_whole_keys() -> None:
@@ -175,11 +192,14 @@ def test_every_stage_has_the_parts_of_a_stage() -> None:
         assert module.STEPS, name
 
 
+SEED_TASKS = str(Path(__file__).parents[1] / "jobs" / "data" / "seed_tasks.jsonl")
 ENGINES = {"embedder": HashEmbedder(8), "scorer": LengthScorer()}
 SETTINGS = {
     "curate.embed": {"engine": "embedder"},
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"terms": ["a"]},
+    "curate.decontaminate": {"sets": {"seeds": SEED_TASKS}},
+    "curate.k_center": {"budget": 1},
     "curate.removals": {"list": [{"licence": "MIT", "reason": "withdrawn"}]},
 }
 

@@ -71,7 +71,8 @@ def place(
     step = max(1, PRODUCTS_AT_ONCE // max(1, len(centroids)))
     for first in range(0, len(vectors), step):
         block = vectors[first : first + step]
-        counts, places = _place(block @ centroids.T, block, centroids, limits, error, own[first:])
+        products = block @ centroids.T
+        counts, places = _place(products, products.max(axis=1), block, centroids, limits, error, own[first:])
         starts[first + 1 : first + 1 + len(block)] = counts
         found.append(places)
     return np.cumsum(starts), np.concatenate(found), own
@@ -79,7 +80,7 @@ def place(
 
 @njit(cache=True, nogil=True)
 def _place(  # type: ignore[no-untyped-def]
-    products, vectors, centroids, limits, error, own
+    products, highest, vectors, centroids, limits, error, own
 ):
     rows, k = products.shape
     counts = np.zeros(rows, np.int64)
@@ -87,7 +88,7 @@ def _place(  # type: ignore[no-untyped-def]
     filled = 0
     for i in range(rows):
         row = products[i]
-        cluster, best = _own(row, vectors[i], centroids, error)
+        cluster, best = _own(row, highest[i] - error, vectors[i], centroids)
         own[i] = best
         least = np.float32(best) - limits[cluster]
         hits = 0
@@ -110,12 +111,11 @@ def _place(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _own(row, vector, centroids, error):  # type: ignore[no-untyped-def]
+def _own(row, least, vector, centroids):  # type: ignore[no-untyped-def]
     """The most similar centroid, of equal ones the first, and the product with it."""
-    highest = row.max()
     cluster, best = -1, -np.inf
     for c in range(len(row)):
-        if row[c] >= highest - error:
+        if row[c] >= least:
             product = dot(vector, centroids[c])
             if product > best:
                 cluster, best = c, product

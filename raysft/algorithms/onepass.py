@@ -49,7 +49,7 @@ def leader_clusters(
         end = min(start + rows, len(vectors))
         block = unit(vectors[start:end])
         mine, own = leader[start:end], cosine[start:end]
-        found.search(block, start, threshold, slack, mine, own)
+        found.search(block, vectors[start:end], threshold, slack, mine, own)
         is_open = np.flatnonzero(mine < 0)
         among = block @ block[is_open].T
         _lead(among, is_open + start, vectors, start, threshold, slack, mine, own)
@@ -73,14 +73,14 @@ def nearest_leader(
     Raises:
         ValueError: either is not a finite matrix.
     """
-    both = np.concatenate([_finite(leaders), _finite(vectors)])
-    slack, known = margin(both.shape[1]), len(leaders)
+    vectors, leaders = _finite(vectors), _finite(leaders)
+    slack = margin(vectors.shape[1])
     leader = np.full(len(vectors), -1, np.int64)
     cosine = np.zeros(len(vectors), np.float64)
-    found = _Leaders(both, np.arange(known))
+    found = _Leaders(leaders, np.arange(len(leaders)))
     for start in range(0, len(vectors), rows):
         part = slice(start, start + rows)
-        found.search(unit(vectors[part]), known + start, threshold, slack, leader[part], cosine[part])
+        found.search(unit(vectors[part]), vectors[part], threshold, slack, leader[part], cosine[part])
     return leader, cosine
 
 
@@ -94,7 +94,8 @@ def margin(dimension: int) -> float:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """float32 rows of unit length; zeros stay zeros."""
     lengths = np.sqrt(np.einsum("rd,rd->r", vectors, vectors, dtype=np.float64))
-    return (vectors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+    out = np.empty(vectors.shape, np.float32)
+    return np.divide(vectors, np.where(lengths > 0, lengths, 1)[:, None], out=out, casting="same_kind")
 
 
 class _Leaders:
@@ -121,18 +122,18 @@ class _Leaders:
     def search(
         self,
         block: np.ndarray,
-        start: int,
+        rows: np.ndarray,
         threshold: float,
         slack: float,
         leader: np.ndarray,
         cosine: np.ndarray,
     ) -> None:
-        """Fill in leader and cosine of the block's rows that have a leader near enough."""
+        """Fill in leader and cosine of rows with a leader near enough; `block` are their unit vectors."""
         for left in range(0, self.count, LEADERS):
             right = min(left + LEADERS, self.count)
             products = block @ self.units[left:right].T
             positions = self.positions[left:right]
-            _join(products, positions, self.vectors, start, threshold, slack, leader, cosine)
+            _join(products, rows, positions, self.vectors, threshold, slack, leader, cosine)
 
 
 def _finite(vectors: np.ndarray) -> np.ndarray:
@@ -160,20 +161,21 @@ def _cosine(left: np.ndarray, right: np.ndarray) -> float:
 @njit(cache=True, nogil=True)
 def _join(
     products: np.ndarray,
+    rows: np.ndarray,
     positions: np.ndarray,
     vectors: np.ndarray,
-    start: int,
     threshold: float,
     slack: float,
     leader: np.ndarray,
     cosine: np.ndarray,
 ) -> None:
-    """Let rows join the leaders at `positions`, which come after all those they were compared with before."""
+    """Let `rows` join the leaders at `positions` of `vectors`, later ones than those they were compared with
+    before."""
     for row in range(len(products)):
         bar = max(threshold, cosine[row]) - slack
         for i in range(len(positions)):
             if products[row, i] >= bar:
-                exact = _cosine(vectors[start + row], vectors[positions[i]])
+                exact = _cosine(rows[row], vectors[positions[i]])
                 if exact >= threshold and exact > cosine[row]:
                     leader[row], cosine[row] = positions[i], exact
                     bar = exact - slack

@@ -23,6 +23,7 @@ from numba import njit
 from raysft.algorithms.union_find import find, roots
 
 TILE = 512
+PADDING = 128
 LENGTH_TOLERANCE = 1e-3
 Ranges = tuple[tuple[int, int], tuple[int, int]]
 
@@ -53,28 +54,30 @@ def similar_components(
     parent = np.arange(len(vectors), dtype=np.int64)
     if len(vectors) < 2:
         return parent
-    squares = _squares(vectors)
+    squares = np.einsum("rd,rd->r", vectors, vectors)
     error, coarse = (_error(squares, vectors.shape[1], in_bfloat16=b) for b in (False, True))
     least, sure = np.float32(threshold - error), np.float32(threshold + error)
+    buffer = np.empty(min(tile, len(vectors)) ** 2, np.float32)
     propose = None
     if in_bfloat16 and threshold > coarse:
         propose = _bfloat16_products(vectors, tile)
         coarsely = _bits_below(threshold - coarse), _bits_above(threshold + coarse)
     for left, right in _tiles(compared or [((0, len(vectors)), (0, len(vectors)))], tile):
-        pair = (left.start, right.start, vectors, squares, threshold)
-        if propose is not None:
-            proposed = propose(left, right)
-            if _join(parent, proposed, *coarsely, proposed.size // 64, *pair):
-                continue
-        proposed = vectors[left] @ vectors[right].T
-        _join(parent, proposed, least, sure, proposed.size, *pair)
+        sides = (left.start, left.stop, right.start, right.stop)
+        size = (left.stop - left.start) * (right.stop - right.start)
+        if propose is not None and _join(
+            parent, propose(left, right), *sides, *coarsely, size // 64, vectors, threshold
+        ):
+            continue
+        products = buffer[:size].reshape(left.stop - left.start, -1)
+        np.matmul(vectors[left], vectors[right].T, out=products)
+        _join(parent, products, *sides, least, sure, size, vectors, threshold)
     return roots(parent)
 
 
 def cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """float64 [pairs]: the cosine of each pair of rows, the one by which `similar_components` decides."""
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    return _cosines(vectors, _squares(vectors), left.astype(np.int64), right.astype(np.int64))
+    return _cosines(np.ascontiguousarray(vectors, np.float32), left.astype(np.int64), right.astype(np.int64))
 
 
 def prefers_bfloat16(terms: int) -> bool:
@@ -105,17 +108,22 @@ def _error(squares: np.ndarray, dimension: int, *, in_bfloat16: bool) -> float:
 
 
 def _bfloat16_products(vectors: np.ndarray, tile: int) -> Callable[[slice, slice], np.ndarray]:
-    """Products of tiles as int16: the bits of bfloat16, which for numbers above 0 sort as these do. Each
-    call writes over what the call before gave."""
+    """Products of tiles as int16: the bits of bfloat16, which for numbers above 0 sort as these do.
+
+    Tiles come larger than asked for, in few sizes, because torch takes a millisecond to make itself ready for
+    each new one. Each call writes over what the call before gave.
+    """
     import torch
 
-    rows = torch.from_numpy(vectors).bfloat16()
-    buffer = torch.empty(tile * tile, dtype=torch.bfloat16)
+    rows = torch.zeros((len(vectors) + PADDING, vectors.shape[1]), dtype=torch.bfloat16)
+    rows[: len(vectors)] = torch.from_numpy(vectors)
+    buffer = torch.empty((tile + PADDING) ** 2, dtype=torch.bfloat16)
 
     def products(left: slice, right: slice) -> np.ndarray:
-        height, width = left.stop - left.start, right.stop - right.start
+        height, width = (-(-(side.stop - side.start) // PADDING) * PADDING for side in (left, right))
         out = buffer[: height * width].view(height, width)
-        torch.mm(rows[left], rows[right].T, out=out)
+        one, other = rows[left.start : left.start + height], rows[right.start : right.start + width]
+        torch.mm(one, other.T, out=out)
         bits: np.ndarray = out.view(torch.int16).numpy()
         return bits
 
@@ -134,66 +142,53 @@ def _bits_above(number: float) -> np.int16:
 
 @njit(cache=True, nogil=True)
 def _join(  # type: ignore[no-untyped-def]
-    parent, proposed, least, sure, most, top, left, vectors, squares, threshold
+    parent, products, top, bottom, left, right, least, sure, most, vectors, threshold
 ):
-    """Join the pairs of a tile; False, and not all of them, if more than `most` of them are in doubt."""
+    """Join the pairs of a tile; False, and not all of them, if more than `most` of them are in doubt.
+
+    A pair whose product is below `least` is none, one whose product is at least `sure` is one for certain.
+    """
     doubtful = 0
-    for i in range(proposed.shape[0]):
-        row = proposed[i]
+    for one in range(top, bottom):
+        row = products[one - top, : right - left]
         hits = 0
         for j in range(len(row)):
             hits += row[j] >= least
         if hits == 0:
             continue
-        one = top + i
-        for j in range(max(0, one + 1 - left), len(row)):
-            if row[j] < least:
+        for other in range(max(left, one + 1), right):
+            if row[other - left] < least:
                 continue
-            other = left + j
             a, b = find(parent, one), find(parent, other)
             if a == b:
                 continue
-            if row[j] < sure:
+            if row[other - left] < sure:
                 doubtful += 1
                 if doubtful > most:
                     return False
-                if _cosine(vectors, squares, one, other) < threshold:
+                if _cosine(vectors[one], vectors[other]) < threshold:
                     continue
             parent[max(a, b)] = min(a, b)
     return True
 
 
 @njit(cache=True, nogil=True)
-def _cosines(vectors: np.ndarray, squares: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     found = np.empty(len(left), np.float64)
     for pair in range(len(left)):
-        found[pair] = _cosine(vectors, squares, left[pair], right[pair])
+        found[pair] = _cosine(vectors[left[pair]], vectors[right[pair]])
     return found
 
 
 @njit(cache=True, nogil=True)
-def _cosine(vectors: np.ndarray, squares: np.ndarray, one: int, other: int) -> float:
-    return dot(vectors[one], vectors[other]) / np.sqrt(squares[one] * squares[other])
-
-
-@njit(cache=True, nogil=True)
-def _squares(vectors: np.ndarray) -> np.ndarray:
-    found = np.empty(len(vectors), np.float64)
-    for row in range(len(vectors)):
-        found[row] = dot(vectors[row], vectors[row])
-    return found
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return dot(one, other) / np.sqrt(dot(one, one) * dot(other, other))
 
 
 @njit(cache=True, nogil=True)
 def dot(one: np.ndarray, other: np.ndarray) -> float:
-    """The product of two float32 vectors in float64: every fourth term is added up, then the four sums."""
-    a = b = c = d = 0.0
-    end = len(one) // 4 * 4
-    for i in range(0, end, 4):
-        a += np.float64(one[i]) * np.float64(other[i])
-        b += np.float64(one[i + 1]) * np.float64(other[i + 1])
-        c += np.float64(one[i + 2]) * np.float64(other[i + 2])
-        d += np.float64(one[i + 3]) * np.float64(other[i + 3])
-    for i in range(end, len(one)):
-        a += np.float64(one[i]) * np.float64(other[i])
-    return (a + b) + (c + d)
+    """The product of two float32 vectors in float64, added up from the first term to the last."""
+    total = 0.0
+    for d in range(len(one)):
+        total += np.float64(one[d]) * np.float64(other[d])
+    return total

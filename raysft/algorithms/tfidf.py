@@ -66,7 +66,7 @@ def hashed_vectors(
 
 
 @njit(cache=True, nogil=True)
-def _features(data: np.ndarray, start: int, end: int) -> np.ndarray:
+def features(data: np.ndarray, start: int, end: int) -> np.ndarray:
     """Sorted uint64 hashes of the features of data[start:end], repeats included."""
     hashes, is_cjk = token_hashes(data, start, end)
     total = len(hashes)
@@ -88,7 +88,7 @@ def _document_frequencies(data: np.ndarray, offsets: np.ndarray, slots: int) -> 
     last = np.full(slots, -1, np.int32)
     texts = 0
     for row in range(len(offsets) - 1):
-        found = _features(data, offsets[row], offsets[row + 1])
+        found = features(data, offsets[row], offsets[row + 1])
         texts += len(found) > 0
         for feature in found:
             slot = feature & np.uint64(slots - 1)
@@ -117,7 +117,7 @@ def _hashed_vectors(
     vector = np.empty(dimension, np.float64)
     slots = np.uint64(len(weights) - 1)
     for row in range(rows):
-        found = _features(data, offsets[row], offsets[row + 1])
+        found = features(data, offsets[row], offsets[row + 1])
         vector[:] = 0
         whole = 0.0
         i = 0

@@ -61,7 +61,8 @@ def vectors_of(table: pa.Table, name: str = "embedding") -> np.ndarray:
     Raises:
         ValueError: the column is no fixed_size_list<float32>.
     """
-    column = table[name].combine_chunks()
+    chunked = table[name]
+    column = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
     if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32():
         raise ValueError(f"column {name} is {column.type}; vectors are fixed_size_list<float32>")
     return column.flatten().to_numpy().reshape(len(column), column.type.list_size)

@@ -14,7 +14,8 @@ Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", is 
 texts is the simplest form of it.
 
 Yardstick (docs/yardstick.md): precision 100 %; resolves 100 % of exact copies, 26 % of near duplicates, 1 %
-of paraphrases; no clean row dropped.
+of paraphrases; no clean row dropped. With `on: both`, `exact_instruction` has a precision of 59 % and drops
+2.5 % of the clean rows, for a wrong answer may be the longer one: there `prefer` should name a score.
 """
 
 from __future__ import annotations

@@ -10,13 +10,17 @@ Drops: with `keep: leaders` all other rows, `not_a_leader`, with the leader's id
 Leader clustering (Hartigan 1975, "Clustering Algorithms", chapter 3; raysft/algorithms/onepass.py) in the
 order of raysft/curate/preference.py, so that a leader is preferred to all that join it. No two leaders are as
 similar as the threshold, and every row is as similar to its leader. Rows of sets that are owned already are
-leaders from the start.
+leaders from the start, however alike.
 
 Above `single_pass_rows` rows: leaders of parts, by a hash of the id, then leaders among those; each row joins
 the most similar of them, and rows that have lost their leader and found no other are clustered once more
 among themselves. So the same holds, but for two things: other rows lead, and a row may join a leader that
 comes after it in the order. Findings say which of both was done; docs/clusters.md, how much it changes. All
 leaders must fit into the memory of one task, with 4 bytes a place of a vector.
+
+Yardstick (docs/yardstick.md), after minhash_dedup, with `keep: leaders`, an embedder that reads English
+alone and threshold 0.95: precision 76 %; 88 % of near duplicates and 13 % of paraphrases are resolved then;
+0.7 % of the clean rows dropped. With `vectors: tfidf`: 61 %; 86 % and 8 %; 1.4 %.
 """
 
 from __future__ import annotations
@@ -86,21 +90,20 @@ def fit_parts(rows: pa.Table, config: Config, context: Context) -> Fitted:
 
 
 def part_keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
-    """(key, vector, and what rows are ordered by) of every row that has a vector; the key is its part."""
+    """(key, its vector, and what rows are ordered by) of every row that has a vector; the key is its part."""
     table = table.filter(pc.is_valid(table[config.vectors]))
     parts = context.fitted.values["parts"]
     keys = [digest64("part", name) % parts if parts > 1 else 0 for name in table["id"].to_pylist()]
     rows = with_preference(table, config)
-    return rows.append_column("key", pa.array(keys, pa.uint64())).append_column(
-        "vector", table[config.vectors]
-    )
+    rows = rows.append_column("key", pa.array(keys, pa.uint64()))
+    return rows.append_column(config.vectors, table[config.vectors])
 
 
 def lead_parts(rows: pa.Table, config: Config, context: Context) -> pa.Table:
     """With one part, (row, leader, cosine) of all its rows; with several, the rows that lead in each."""
-    order = pc.sort_indices(rows.drop_columns("vector"), [("key", "ascending"), *ORDER])
-    vectors = vectors_of(rows, "vector")[order.to_numpy()]
-    narrow = rows.drop_columns("vector").take(order)
+    order = pc.sort_indices(rows.drop_columns(config.vectors), [("key", "ascending"), *ORDER])
+    vectors = vectors_of(rows, config.vectors)[order.to_numpy()]
+    narrow = rows.drop_columns(config.vectors).take(order)
     key, owned = narrow["key"].to_numpy(), narrow["owned"].to_numpy()
     leader, cosine = np.arange(len(rows)), np.ones(len(rows))
     for start, end in itertools.pairwise(bounds(key)):
@@ -111,7 +114,7 @@ def lead_parts(rows: pa.Table, config: Config, context: Context) -> pa.Table:
         return pa.table({"row": handles, "leader": handles[leader], "cosine": cosine})
     leads = np.flatnonzero(leader == np.arange(len(rows)))
     vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors[leads].ravel()), vectors.shape[1])
-    return narrow.take(pa.array(leads)).append_column("vector", vector)
+    return narrow.take(pa.array(leads)).append_column(config.vectors, vector)
 
 
 def fit_leaders(rows: pa.Table, config: Config, context: Context) -> Fitted:
@@ -120,8 +123,8 @@ def fit_leaders(rows: pa.Table, config: Config, context: Context) -> Fitted:
     if context.fitted.values["parts"] == 1:
         rows = rows.sort_by("row")
         return Fitted({name: rows[name].to_numpy() for name in ("row", "leader", "cosine")})
-    order = pc.sort_indices(rows.drop_columns("vector"), list(ORDER)).to_numpy()
-    vectors, handles = vectors_of(rows, "vector")[order], rows["row"].to_numpy()[order]
+    order = pc.sort_indices(rows.drop_columns(config.vectors), list(ORDER)).to_numpy()
+    vectors, handles = vectors_of(rows, config.vectors)[order], rows["row"].to_numpy()[order]
     leader, _ = leader_clusters(vectors, config.threshold, pc.sum(rows["owned"]).as_py() or 0)
     leads = leader == np.arange(len(rows))
     return Fitted({"leader": handles[leads], "vector": vectors[leads]})
@@ -135,20 +138,21 @@ def cluster_keys(table: pa.Table, config: Config, context: Context) -> pa.Table:
     has_vector = pc.is_valid(table[config.vectors]).to_numpy()
     cosine, is_left = np.where(has_vector, 1.0, np.nan), np.zeros(len(table), bool)
     asks = np.flatnonzero(has_vector & ~rows["owned"].to_numpy())
-    vectors = vectors_of(table.take(pa.array(asks)), config.vectors)
-    known = context.fitted.arrays
+    known, left = context.fitted.arrays, np.zeros((0, 1), np.float32)
     if context.fitted.values["parts"] == 1:
         place = np.searchsorted(known["row"], rows["row"].to_numpy()[asks])
         key[asks], cosine[asks] = known["leader"][place], known["cosine"][place]
     else:
+        vectors = vectors_of(table.take(pa.array(asks)), config.vectors)
         place, cosine[asks] = nearest_leader(vectors, known["vector"], config.threshold)
+        left = vectors[place < 0]
         is_left[asks] = place < 0
         key[asks] = np.where(place < 0, LEFT_OVER, known["leader"][place].astype(np.uint64))
-    ends = np.append(0, np.cumsum(is_left)) * vectors.shape[1]
+    ends = np.append(0, np.cumsum(is_left)) * left.shape[1]
     added: dict[str, Any] = {
         "key": pa.array(key),
         "cosine": pa.array(cosine, from_pandas=True),
-        "vector": pa.LargeListArray.from_arrays(ends, pa.array(vectors[is_left[asks]].ravel())),
+        "vector": pa.LargeListArray.from_arrays(ends, pa.array(left.ravel())),
     }
     for name, values in added.items():
         rows = rows.append_column(name, values)

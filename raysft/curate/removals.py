@@ -71,7 +71,7 @@ def close(history: pa.Table, config: Config, context: Context) -> Fitted:
     is_made = generation[gone] > 0
     made = np.bincount(first[of][is_made], minlength=len(config.list))
     note = (
-        f"names {len(starts):,} rows of this run, from which {np.count_nonzero(is_made):,} others were made; "
+        f"{len(starts):,} rows named, {np.count_nonzero(is_made):,} made of them; "
         f"{np.count_nonzero(named == 0):,} of {len(named):,} entries name none"
     )
     return Fitted(arrays, {"findings": findings(config.list, named, made), "notes": [note]})

@@ -170,9 +170,6 @@ def measure_recall(table: pa.Table, config: Config, context: Context) -> Fitted:
         return Fitted()
     if len(context.fitted.arrays["centroids"]) < 2:
         return Fitted(values={"notes": ["one cluster: all pairs are compared"]})
-    if len(table) > config.recall_rows:
-        lot = np.array([digest64(context.seed, context.stage, i) for i in table["id"].to_pylist()], np.uint64)
-        table = table.take(pa.array(np.sort(np.argsort(lot, kind="stable")[: config.recall_rows])))
     table = _with_vectors(table, config)
     vectors, k = vectors_of(table, config.vectors), len(context.fitted.arrays["centroids"])
     row, cluster, is_home = _places(table["clusters"].combine_chunks())
@@ -293,19 +290,31 @@ def _places(clusters: pa.ListArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return row, pc.list_flatten(clusters).to_numpy(zero_copy_only=False), is_home
 
 
+def vector_columns(config: Config) -> tuple[str, ...]:
+    return (config.vectors,)
+
+
+def recall_rows(config: Config) -> int:
+    return config.recall_rows
+
+
+def recall_columns(config: Config) -> tuple[str, ...]:
+    return located_columns(config) if config.recall_rows else ()
+
+
+def located_columns(config: Config) -> tuple[str, ...]:
+    return (config.vectors, "clusters")
+
+
+def deciding_columns(config: Config) -> tuple[str, ...]:
+    return (*preference_columns(config), config.vectors, "centrality")
+
+
 STEPS = (
-    Fit(fn=fit_centroids, columns=lambda config: (config.vectors,), max_rows=FIT_ROWS),
+    Fit(fn=fit_centroids, columns=vector_columns, max_rows=FIT_ROWS),
     Map(fn=locate),
-    Fit(
-        fn=measure_recall,
-        columns=lambda config: (config.vectors, "clusters") if config.recall_rows else (),
-        max_rows=MOST_RECALL_ROWS,
-    ),
-    Partition(keys=cluster_keys, fn=edges, columns=lambda config: (config.vectors, "clusters")),
+    Fit(fn=measure_recall, columns=recall_columns, max_rows=recall_rows),
+    Partition(keys=cluster_keys, fn=edges, columns=located_columns),
     Components(),
-    Partition(
-        keys=component_keys,
-        fn=decide,
-        columns=lambda config: (*preference_columns(config), config.vectors, "centrality"),
-    ),
+    Partition(keys=component_keys, fn=decide, columns=deciding_columns),
 )

@@ -173,8 +173,8 @@ def _round(manifest: Manifest) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinities as their names, lone surrogates spelled out,
-    and what JSON does not know (dates, bytes) as text."""
+    """The value as JSON can hold it: NaN and infinities as their names, lone surrogates spelled out, bytes
+    in hex, and what else JSON does not know (dates) as text."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -183,6 +183,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -266,4 +268,6 @@ def _value(value: Any) -> str:
         return f"{len(value):,} values"
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return "; ".join(" ".join(_value(part) for part in item.values()) for item in value)
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= LONGEST_LIST else f"{len(value):,} bytes"
     return f"{value:.6g}" if isinstance(value, float) else one_line(value)

@@ -6,12 +6,13 @@ It is a copy of the last sealed stage's live rows; training reads the sealed sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from raysft import stage as stages
 from raysft.report.export import lines
 from raysft.runtime import chain
 from raysft.runtime.manifest import Manifest, manifest_digest
@@ -38,7 +39,8 @@ def export_curated(storage: Storage, manifests: Sequence[Manifest]) -> dict[str,
             return marker["languages"]
         storage.remove(FOLDER)
     shards = chain.work_shards(manifests, chain.ranges_of(manifests, ROWS_PER_FILE))
-    done = ray.get([_export.remote(storage, s.to_json(), i) for i, s in enumerate(shards)])
+    sketches = sketches_of(manifests)
+    done = ray.get([_export.remote(storage, s.to_json(), i, sketches) for i, s in enumerate(shards)])
     languages: Counter[str] = Counter()
     files = {}
     for digests, by_language in done:
@@ -50,10 +52,19 @@ def export_curated(storage: Storage, manifests: Sequence[Manifest]) -> dict[str,
     return found
 
 
+def sketches_of(manifests: Sequence[Manifest]) -> set[str]:
+    """Columns by which stages compare rows; of these people are given what is a plain number."""
+    modules = [stages.load(name) for name in {m.stage for m in manifests} - {"acquire"}]
+    return {column for module in modules if hasattr(module, "SKETCH") for column in module.ADDS}
+
+
 @ray.remote(num_cpus=1)
-def _export(storage: Storage, shard: str, number: int) -> tuple[dict[str, str], dict[str, int]]:
+def _export(
+    storage: Storage, shard: str, number: int, sketches: Collection[str]
+) -> tuple[dict[str, str], dict[str, int]]:
     rows = live(read_rows(storage, WorkShard.from_json(shard)))
-    rows = rows.drop_columns([c for c in LEFT_OUT if c in rows.column_names])
+    compared = {f.name for f in rows.schema if f.name in sketches and not pa.types.is_primitive(f.type)}
+    rows = rows.select([c for c in rows.column_names if c not in compared.union(LEFT_OUT)])
     if not len(rows):
         return {}, {}
     table = storage.write_table(f"{FOLDER}/data-{number:05d}.parquet", rows)

@@ -103,9 +103,13 @@ class Storage:
         return json.loads(self.read_bytes(path))
 
     def write_table(self, path: str, table: pa.Table) -> Blob:
-        """Write a table as one Parquet object (zstd)."""
+        """Write a table as one Parquet object (zstd). Texts get dictionaries, numbers none: most of them are
+        hashes, scores or vectors, which hardly repeat."""
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        texts = [path for field in table.schema for path in _text_columns(field.type, field.name)]
+        pq.write_table(
+            table, sink, compression="zstd", row_group_size=ROW_GROUP_ROWS, use_dictionary=texts or False
+        )
         return self.write_bytes(path, sink.getvalue())
 
     def read_table(
@@ -138,3 +142,12 @@ class Storage:
         """Copy a local folder's files below a folder here."""
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             self.write_bytes(f"{folder}/{file.relative_to(source).as_posix()}", file.read_bytes())
+
+
+def _text_columns(type: pa.DataType, path: str) -> list[str]:
+    """Parquet's paths of the strings in a column of this type."""
+    if pa.types.is_struct(type):
+        return [found for child in type for found in _text_columns(child.type, f"{path}.{child.name}")]
+    if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
+        return _text_columns(type.value_type, f"{path}.list.element")
+    return [path] if pa.types.is_string(type) or pa.types.is_large_string(type) else []

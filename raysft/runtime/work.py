@@ -28,8 +28,8 @@ from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
-from raysft.sample import digest, live_mask, set_column, without_truth
-from raysft.stage import MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions
+from raysft.sample import digest, live_mask, rows_where, set_column, without_truth
+from raysft.stage import COUNTED, MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions
 
 DECISIONS = "_decisions.parquet"
 FITTED_ARRAYS = "_fitted.safetensors"
@@ -184,8 +184,7 @@ def _run_pass(
 ) -> tuple[Record, pa.Table]:
     started = time.monotonic()
     mask = live_mask(table)
-    before = table.filter(mask)
-    rows = before if p.writes == "rows" else table
+    rows = rows_where(table, mask) if p.writes == "rows" else table
     fitted = read_fitted(job.storage, (*p.earlier, p.folder))
     context = p.context(job.seed, fitted)
     decisions = read_decisions(job.storage, p.folder) if p.barriers else None
@@ -202,7 +201,9 @@ def _run_pass(
         assert isinstance(step, Map)
         used = replace(context, engine=meter) if step.engine else context
         after = apply_map(step, after, p.config, used, p.writes)
-    counts = count(before, after if p.writes == "rows" else after.filter(mask))
+    counted = after.select([name for name in COUNTED if name in after.column_names])
+    counted = counted if p.writes == "rows" else rows_where(counted, mask)
+    counts = count(rows_where(table.select(["id"]), mask), counted)
     stored = after if p.writes == "rows" else sidecar(table, after)
     base = None if p.writes == "rows" else (shard.base.name, shard.base.start, shard.base.stop)
     record = manifest.commit(

@@ -69,17 +69,18 @@ def reference_tokens(text: str) -> list[tuple[str, bool]]:
     return found
 
 
-def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
-    def token_hash(token: str) -> int:
-        data = token.encode()
-        state = 0
-        for i in range(0, len(data) + 1, 16):
-            first, last = (int.from_bytes(data[j : j + 8], "little") for j in (i, i + 8))
-            spread = ((state ^ first) * FIRST_PRIME + last * LAST_PRIME) & M
-            hashed = spread ^ spread >> 32
-            state = mix64(hashed)
-        return hashed
+def token_hash(token: str) -> int:
+    data = token.encode()
+    state = 0
+    for i in range(0, len(data) + 1, 16):
+        first, last = (int.from_bytes(data[j : j + 8], "little") for j in (i, i + 8))
+        spread = ((state ^ first) * FIRST_PRIME + last * LAST_PRIME) & M
+        hashed = spread ^ spread >> 32
+        state = mix64(hashed)
+    return hashed
 
+
+def reference_shingles(text: str, n: int, n_cjk: int) -> list[int]:
     def range_hash(part: list[tuple[str, bool]]) -> int:
         state = SHINGLE_START
         for token, _ in part:

@@ -16,7 +16,7 @@ from raysft.algorithms.tfidf import (
     hashed_vectors,
     inverse_frequencies,
 )
-from tests.algorithms.test_shingles import FNV_OFFSET, FNV_PRIME, TEXTS, M, mix64, reference_tokens
+from tests.algorithms.test_shingles import TEXTS, M, mix64, reference_tokens, token_hash
 
 PAIR = 0x9E3779B97F4A7C15
 POEMS = [
@@ -35,13 +35,6 @@ def reference_features(text: str) -> list[str]:
     tokens = reference_tokens(text)
     pairs = [a + b for (a, left), (b, right) in pairwise(tokens) if left and right]
     return [token for token, _ in tokens] + pairs
-
-
-def token_hash(token: str) -> int:
-    state = FNV_OFFSET
-    for c in token:
-        state = ((state ^ ord(c)) * FNV_PRIME) & M
-    return mix64(state)
 
 
 def feature_hashes(text: str) -> list[int]:

@@ -62,5 +62,5 @@ def test_embed_with_a_broken_engine_fails(change, message: str) -> None:
 
 
 def test_vectors_of_a_column_of_another_type_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"embedding is list<.*curate.embed makes"):
+    with pytest.raises(ValueError, match=r"embedding is list<.*vectors are fixed_size_list"):
         vectors_of(pa.table({"embedding": pa.array([[1.0]])}))

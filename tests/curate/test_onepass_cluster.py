@@ -224,6 +224,11 @@ def test_onepass_cluster_of_dropped_rows_says_nothing() -> None:
     assert out["cluster_size"].to_pylist() == [2, None, 2]
 
 
+def test_onepass_cluster_by_a_column_of_no_vectors_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"column messages is list<.*fixed_size_list<float32>"):
+        run_local(STAGE, table_of([("a",), ("b",)]), Config(vectors="messages"))
+
+
 def test_onepass_cluster_of_both_languages_by_words_finds_who_says_the_same() -> None:
     questions = [
         "How do I boil rice?",

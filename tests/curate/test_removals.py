@@ -134,9 +134,7 @@ def test_findings_name_entries_with_their_rows_and_those_that_name_none() -> Non
         [f"id {name(99)}", "met already"],
         ["source s3://sett/*, row 3", "mistyped"],
     ]
-    assert tables["note"] == [
-        "names 4 rows of this run, from which 3 others were made; 2 of 4 entries name none"
-    ]
+    assert tables["note"] == ["4 rows named, 3 made of them; 2 of 4 entries name none"]
 
 
 def test_findings_of_a_long_list_say_how_many_more_there_are() -> None:

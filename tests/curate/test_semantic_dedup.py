@@ -278,7 +278,7 @@ def test_rows_behind_a_sample_are_estimated_from_its_digests(monkeypatch: pytest
     monkeypatch.setattr(semantic_dedup, "FIT_ROWS", 1000)
     ids = pa.table({"id": [f"row {i}" for i in range(20_000)]})
     where = Context(STAGE, "local", 5)
-    sample = fit_sample(ids, Fit(fn=fit_centroids, max_rows=1000), where)
+    sample = fit_sample(ids, Fit(fn=fit_centroids, max_rows=1000), None, where)
     assert semantic_dedup.rows_behind(sample, where) == pytest.approx(20_000, rel=0.1)
     assert semantic_dedup.rows_behind(ids.slice(0, 999), where) == 999
 
@@ -286,7 +286,8 @@ def test_rows_behind_a_sample_are_estimated_from_its_digests(monkeypatch: pytest
 def recall_of(table: pa.Table, config: Config) -> Fitted:
     fitted = fit_centroids(narrow_of(table, semantic_dedup.STEPS[0], config), config, context())
     where = Context(STAGE, "local", 0, fitted=fitted)
-    return measure_recall(semantic_dedup.locate(table, config, where), config, where)
+    rows = semantic_dedup.locate(table, config, where)
+    return measure_recall(fit_sample(rows, semantic_dedup.STEPS[2], config, where), config, where)
 
 
 def test_measure_recall_counts_the_pairs_that_meet() -> None:

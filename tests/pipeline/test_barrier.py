@@ -18,7 +18,7 @@ from raysft.runtime.cluster import Capacity
 from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import WorkShard
-from raysft.stage import Context
+from raysft.stage import Context, Fitted, Map, apply_map
 from tests.fixtures.conversations import table_of
 from tests.runtime.passes import SEED, a_pass, acquired
 
@@ -27,13 +27,18 @@ OTHER = ("Name a lake.", "Lake Ladoga.")
 
 
 def dedup(stage: str) -> Pass:
+    """The last pass of a stage: its barriers, behind whatever maps it begins with."""
     steps = stages.load(stage).STEPS
-    return replace(a_pass(stage, 1, maps=()), barriers=tuple(range(len(steps))))
+    barriers = tuple(i for i, step in enumerate(steps) if not isinstance(step, Map))
+    return replace(a_pass(stage, 1, maps=()), barriers=barriers)
 
 
-def shards_of(storage: Storage, *talks: tuple[str, str]) -> list[WorkShard]:
-    """Shards of two rows."""
+def shards_of(storage: Storage, p: Pass, *talks: tuple[str, str]) -> list[WorkShard]:
+    """Shards of two rows, with what the stage's maps add."""
     table = table_of(talks)
+    for step in p.steps:
+        if isinstance(step, Map):
+            table = apply_map(step, table, p.config, p.context(SEED, Fitted()), p.writes)
     sealed = [acquired(storage, *(table.slice(i, 2) for i in range(0, max(len(table), 1), 2)))]
     return chain.work_shards(sealed, chain.ranges_of(sealed, 2))
 
@@ -46,7 +51,7 @@ def losers(storage: Storage, p: Pass) -> int:
 
 def test_barrier_is_done_once_for_the_same_rows(local_ray: Capacity, tmp_path: Path) -> None:
     storage, p = Storage(str(tmp_path)), dedup("curate.exact_dedup")
-    shards = shards_of(storage, TALK, OTHER, TALK)
+    shards = shards_of(storage, p, TALK, OTHER, TALK)
     first = run_barriers(storage, p, shards, SEED, 3)
     assert losers(storage, p) == 1
     written = (tmp_path / p.folder / work.BARRIER).stat().st_mtime_ns
@@ -60,8 +65,8 @@ def test_barrier_is_done_again_when_a_shard_was_made_again_with_other_rows(
     local_ray: Capacity, tmp_path: Path
 ) -> None:
     storage, p = Storage(str(tmp_path)), dedup("curate.exact_dedup")
-    before = run_barriers(storage, p, shards_of(storage, TALK, OTHER, TALK), SEED, 3)
-    after = run_barriers(storage, p, shards_of(storage, TALK, OTHER, OTHER), SEED, 3)
+    before = run_barriers(storage, p, shards_of(storage, p, TALK, OTHER, TALK), SEED, 3)
+    after = run_barriers(storage, p, shards_of(storage, p, TALK, OTHER, OTHER), SEED, 3)
     assert losers(storage, p) == 1
     # the first shard holds the same rows, but what was decided about them is not the same
     assert before[0].digest == after[0].digest
@@ -70,7 +75,7 @@ def test_barrier_is_done_again_when_a_shard_was_made_again_with_other_rows(
 
 def test_barrier_without_any_rows_decides_nothing(local_ray: Capacity, tmp_path: Path) -> None:
     storage, p = Storage(str(tmp_path)), dedup("curate.minhash_dedup")
-    run_barriers(storage, p, shards_of(storage), SEED, 3)
+    run_barriers(storage, p, shards_of(storage, p), SEED, 3)
     assert losers(storage, p) == 0
 
 
@@ -88,7 +93,7 @@ def test_error_in_a_barriers_task_is_found_in_rays_wrappings(local_ray: Capacity
     storage, p = Storage(str(tmp_path)), dedup("curate.select")
     p = replace(p, config=stages.load(p.stage).Config(where="perplexity < 3"))
     with pytest.raises(Exception, match="perplexity") as error:
-        run_barriers(storage, p, shards_of(storage, TALK, OTHER), SEED, 3)
+        run_barriers(storage, p, shards_of(storage, p, TALK, OTHER), SEED, 3)
     assert type(with_cause(error.value)) is KeyError
     assert work.read_marker(storage, p.folder) is None
 

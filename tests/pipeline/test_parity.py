@@ -51,11 +51,25 @@ CASES: dict[str, dict[str, Any]] = {
     "augment.backtranslate": {"engine": "llm", "min_words": 8},
     "augment.dialogue": {"engine": "llm", "turns": 2, "share": 0.3},
     "augment.respond": {"engine": "llm", "n": 2, "max_tokens": 24},
+    "curate.removals": {
+        "list": [
+            {"source": "*texts.jsonl", "row": 3, "reason": "request 17"},
+            {"source": "*talks.jsonl", "row": 25, "reason": "第十八号请求"},
+            {"licence": "none-of-these", "reason": "withdrawn"},
+        ]
+    },
     "curate.rules": {"min_answer_words": 3},
-    "curate.exact_dedup": {},
+    "curate.exact_dedup": {"on": "both"},
     "curate.minhash_dedup": {"on": "instruction", "threshold": 0.5},
     "curate.embed": {"engine": "embedder"},
     "curate.semantic_dedup": {"threshold": 0.75, "clusters": 5},
+    "curate.tfidf": {"dimension": 256},
+    "curate.onepass_cluster": {
+        "vectors": "tfidf",
+        "threshold": 0.8,
+        "keep": "leaders",
+        "single_pass_rows": 50,
+    },
     "curate.perplexity": {"engine": "scorer"},
     "curate.coverage": {"least": 2, "terms": TERMS},
     "curate.decontaminate": {
@@ -86,11 +100,14 @@ REACHED: dict[str, set[str]] = {
     "augment.backtranslate": {"text_too_short", "copied"},
     "augment.dialogue": {"refusal", "repeated_question"},
     "augment.respond": {"truncated"},
+    "curate.removals": {"removed"},
     "curate.rules": {"refusal", "repetition"},
-    "curate.exact_dedup": {"exact_duplicate"},
+    "curate.exact_dedup": {"exact_duplicate", "exact_instruction"},
     "curate.minhash_dedup": {"near_duplicate"},
     "curate.embed": set(),
     "curate.semantic_dedup": {"semantic_duplicate"},
+    "curate.tfidf": set(),
+    "curate.onepass_cluster": {"not_a_leader"},
     "curate.perplexity": {"unscorable"},
     "curate.coverage": set(),
     "curate.decontaminate": {"contaminated"},
@@ -122,6 +139,13 @@ class Ran:
         """All rows after the pass with this folder."""
         place = [m.folder for m in self.manifests].index(folder)
         return rows_of(self.recipe, self.manifests[: place + 1])
+
+    def history(self, folder: str) -> pa.Table:
+        """All rows that stages wrote up to the pass with this folder, once for each that wrote them."""
+        place = [m.folder for m in self.manifests].index(folder)
+        written = [n for n, m in enumerate(self.manifests[: place + 1]) if m.writes == "rows"]
+        tables = [rows_of(self.recipe, self.manifests[: n + 1]) for n in written]
+        return pa.concat_tables(tables, promote_options="permissive")
 
 
 def sources(folder: Path) -> list[Path | dict[str, Any]]:
@@ -184,6 +208,7 @@ def test_stage_through_ray_gives_the_reference_executors_rows(ran: Ran, name: st
             fingerprint=of_round[0].stage_fingerprint,
             earlier_rounds=of_round[0].earlier_rounds,
             prompts=of_round[0].prompts,
+            history=ran.history(before),
         )
         before = of_round[-1].folder
         found = ran.after(before)
@@ -209,6 +234,8 @@ def test_what_stages_found_stands_in_their_manifests_and_their_notes_in_the_prog
         "curate.coverage",
         "curate.decontaminate",
         "curate.k_center",
+        "curate.onepass_cluster",
+        "curate.removals",
         "curate.semantic_dedup",
     }
     (line,) = re.findall(r"coverage\.p2: covers (.*)", ran.said)

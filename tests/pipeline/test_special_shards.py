@@ -85,7 +85,8 @@ def test_run_whose_rows_are_all_dropped_before_select_ends_with_an_empty_set(
     source = write_conversations(tmp_path / "refused.jsonl", refused_talks())
     recipe = recipe_of(tmp_path, [source], CURATE_THEN_AUGMENT)
     manifests, _ = execute(recipe, local_ray)
-    assert [m.counts.rows_in for m in manifests] == [5, 5, *[0] * 8]
+    assert [m.counts.rows_in for m in manifests[:2]] == [5, 5]
+    assert {m.counts.rows_in for m in manifests[2:]} == {0}
     assert len(rows_of(recipe, manifests)) == 0
     storage = Storage(recipe.run_root)
     assert export_curated(storage, manifests) == {}
@@ -105,7 +106,7 @@ def test_run_with_a_shard_above_192_mib_keeps_its_texts(local_ray: Capacity, tmp
     recipe = recipe_of(tmp_path, [source], stages, engines=engines)
     manifests, _ = execute(recipe, local_ray)
     source.unlink()
-    assert [len(m.shards) for m in manifests] == [1] * 5
+    assert {len(m.shards) for m in manifests} == {1}
     table = rows_of(recipe, manifests)
     assert table.nbytes > 192 << 20
     assert manifests[-1].counts.rules == {"exact_duplicate": 1}

@@ -205,3 +205,13 @@ def test_explain_of_a_long_vector_tells_its_length() -> None:
     assert "embedding 384 values" in text
     assert "0.25" not in text
     assert "few [1, 2]" in text
+
+
+def test_explain_of_bytes_tells_them_in_hex_or_how_many_they_are() -> None:
+    sketch = {"id": SEED, "conversation_digest": bytes(range(16)), "signature": bytes(128)}
+    lookup = lookup_in({SEED: {**RECORDS[SEED], "curate.perplexity": sketch}})
+    text = explain(SEED, lookup)
+    assert "conversation_digest 000102030405060708090a0b0c0d0e0f" in text
+    assert "signature 128 bytes" in text
+    added = [step["added"] for step in json.loads(explain_json(SEED, lookup))["row"]["steps"]]
+    assert {"conversation_digest": bytes(range(16)).hex(), "signature": "00" * 128} in added

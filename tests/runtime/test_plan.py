@@ -263,7 +263,7 @@ def test_segments_are_cut_before_barriers(tmp_path: Path) -> None:
         ["self_instruct"],
         ["self_instruct"],
         ["self_instruct"],
-        ["self_instruct", "evolve", "rules", "embed"],
+        ["self_instruct", "evolve", "rules", "embed", "exact_dedup"],
         ["exact_dedup", "perplexity"],
         ["select"],
     ]

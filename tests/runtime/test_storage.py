@@ -74,6 +74,24 @@ def test_write_table_of_nested_and_chinese_text_survives(storage: Storage) -> No
     assert storage.read_table("t.parquet") == table
 
 
+def test_write_table_makes_dictionaries_of_texts_alone(storage: Storage) -> None:
+    columns = {
+        "id": ["a", "a"],
+        "messages": pa.array([[{"role": "user", "content": "x"}]] * 2, MESSAGES),
+        "minhash": pa.array([[1, 2], [1, 2]], pa.list_(pa.uint64())),
+        "score": [0.5, 0.5],
+    }
+    storage.write_table("t.parquet", pa.table(columns))
+    group = pq.ParquetFile(io.BytesIO(storage.read_bytes("t.parquet"))).metadata.row_group(0)
+    leaves = [group.column(i) for i in range(group.num_columns)]
+    assert {leaf.path_in_schema for leaf in leaves if leaf.has_dictionary_page} == {
+        "id",
+        "messages.list.element.role",
+        "messages.list.element.content",
+    }
+    assert storage.read_table("t.parquet") == pa.table(columns)
+
+
 def test_write_bytes_tells_name_size_and_digest(storage: Storage) -> None:
     blob = storage.write_bytes("deep/er/x.bin", b"abc")
     assert (blob.name, blob.bytes, blob.sha256) == ("x.bin", 3, hashlib.sha256(b"abc").hexdigest())
