@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 CACHE = HERE / ".data"
 WARM_UP_ROWS = 4096
 BANDS, BAND_ROWS, NGRAM = 16, 8, 3
-LOGICAL_CPUS = 8  # of data-juicer's Ray; raysft takes as many by itself
-UNION_FIND_ACTORS = 2
+UNION_FIND_ACTORS = "auto"
+"""data-juicer's default: one for two CPUs. On two cores that was the fastest of what was tried: a Ray with 2,
+4 and 8 CPUs, 1, 2 and 4 actors, blocks as Ray cuts them and 32 of them (docs/benchmarks.md)."""
 STRONG = 0.85
 """Similarity from which a planted duplicate should be found: 16 bands of 8 miss one in 160 there."""
 LEAST_FOUND = 0.97
@@ -165,7 +166,8 @@ def dedup_with_data_juicer(rows: int) -> Work:
     import pyarrow.parquet as pq
     import ray
 
-    ray.init(address="local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False)
+    cores = len(os.sched_getaffinity(0))
+    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     with tempfile.TemporaryDirectory(prefix="raysft-bench-") as scratch:
         few, many = Path(scratch) / "few", Path(scratch) / "many"

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysft.algorithms.union_find import components
 from raysft.sample import SCHEMA, digest64, live_mask, rows_where, without_truth
 from raysft.stage import (
     HISTORY,
@@ -88,6 +87,8 @@ def with_components(narrow: pa.Table, components: pa.Table) -> pa.Table:
 
 def components_of(edges: pa.Table) -> pa.Table:
     """(row, component), sorted by row, of all rows that stand in edges (row, other): int64 all."""
+    from raysft.algorithms.union_find import components  # numba, which no engine's process may load
+
     ends = np.stack([edges[name].to_numpy() for name in ("row", "other")])
     rows, place = np.unique(ends, return_inverse=True)
     left, right = place.reshape(ends.shape)

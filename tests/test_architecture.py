@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,16 @@ def test_imports_of_what_stands_beside_vllm_never_reach_numba() -> None:
         modules = {i for full in imports for i in (full, full.rpartition(".")[0]) if i in by_name}
         waiting += modules - reached
     assert {"raysft.engines.vllm_engine", "raysft.algorithms.rouge"} <= reached
+
+
+def test_modules_of_every_worker_load_neither_numba_nor_what_reads_sources() -> None:
+    """A run starts a worker a CPU: what these import is paid each time, and numba kills vLLM's beside it."""
+    code = "import sys, raysft.runtime.barrier, raysft.runtime.segment; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    unwanted = ("numba", "torch", "transformers", "raysft.acquire", "raysft.world")
+    assert not [m for m in loaded.stdout.split() if any(f"{m}.".startswith(f"{u}.") for u in unwanted)]
 
 
 @pytest.mark.parametrize("package", sorted(p for p in (ROOT / "raysft").rglob("__init__.py")), ids=str)

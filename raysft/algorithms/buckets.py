@@ -44,11 +44,11 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True, nogil=True)
 def empty_table(entries: int) -> np.ndarray:
-    """int64 [a power of two]: a table for so many entries, with -1 in every slot."""
+    """int32 [a power of two]: a table for up to 2^31 entries, with -1 in every slot."""
     size = 16
     while size < 2 * entries:
         size *= 2
-    return np.full(size, -1, np.int64)
+    return np.full(size, np.int32(-1))
 
 
 @njit(cache=True, nogil=True)
@@ -71,7 +71,7 @@ def _bucket_forest(
     table = empty_table(len(keys))
     edges = 0
     # the first row of a bucket that is not owned is its centre, so owned rows come second
-    for turn in range(2):
+    for turn in range(1 + is_owned.any()):
         for i in range(len(keys)):
             if is_owned[rows[i]] != (turn == 1):
                 continue

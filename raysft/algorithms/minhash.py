@@ -22,7 +22,13 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from raysft.algorithms.shingles import mix64, shingle_hashes, string_buffers, working_memory
+from raysft.algorithms.shingles import (
+    SHINGLE_PRIME,
+    mix64,
+    shingle_hashes,
+    string_buffers,
+    working_memory,
+)
 
 # of the integrals in `bands_for`: at most a thousandth of a similarity apart
 POINTS = 1001
@@ -75,7 +81,7 @@ def bands_for(num_perm: int, threshold: float) -> tuple[int, int]:
     return min(choices, key=lambda choice: error(*choice))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.ndarray) -> None:
     """Writes the smallest value of `count` hashes under each permutation. There must be at least one hash,
     and room behind the last for three copies of it."""
@@ -96,19 +102,21 @@ def _minima(hashes: np.ndarray, count: int, multiply: np.ndarray, signature: np.
             signature[p] = min(value, np.uint32(low_3 * m + high_3))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _hash_bands(signature: np.ndarray, keys: np.ndarray) -> None:
     """Writes a hash of each band, which has every len(keys)-th minimum; two of them at a time are 64 bits."""
     bands = len(keys)
     for band in range(bands):
-        keys[band] = mix64(np.uint64(band + 1))
+        keys[band] = np.uint64(band + 1)
     for start in range(0, len(signature) - bands, 2 * bands):
         for band in range(bands):
             low, high = np.uint64(signature[start + band]), np.uint64(signature[start + bands + band])
-            keys[band] = mix64(keys[band] ^ (low | high << np.uint64(32)))
+            keys[band] = keys[band] * SHINGLE_PRIME + (low | high << np.uint64(32))
     if len(signature) // bands % 2:
         for band in range(bands):
-            keys[band] = mix64(keys[band] ^ np.uint64(signature[len(signature) - bands + band]))
+            keys[band] = keys[band] * SHINGLE_PRIME + np.uint64(signature[len(signature) - bands + band])
+    for band in range(bands):
+        keys[band] = mix64(keys[band])
 
 
 @njit(cache=True, nogil=True)
@@ -123,6 +131,6 @@ def _band_keys(
     for text in range(texts):
         counts[text] = shingle_hashes(data, offsets[text], offsets[text + 1], n, n_cjk, memory)
         if counts[text]:
-            _minima(memory[2], counts[text], multiply, signature)
+            _minima(memory[0], counts[text], multiply, signature)
             _hash_bands(signature, keys[text])
     return keys, counts

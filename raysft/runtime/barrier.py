@@ -272,9 +272,12 @@ def _keys(part: Part, p: Pass, index: int, context: Context, joined: Any, n: int
     assert isinstance(step, Partition)
     rows = read_part(part, p, index, context, joined)
     keyed = step.keys(rows, p.config, context).combine_chunks()
-    of = pc.cast(keyed["key"], pa.uint64()).to_numpy() % np.uint64(n)
-    tables = [keyed.filter(pa.array(of == np.uint64(i))) for i in range(n)]
-    return tables if n > 1 else tables[0]
+    if n == 1:
+        return keyed
+    of = (pc.cast(keyed["key"], pa.uint64()).to_numpy() % np.uint64(n)).astype(np.uint16)
+    ordered = keyed.take(pa.array(np.argsort(of, kind="stable")))  # of 16 bits, by counting
+    sizes = np.bincount(of, minlength=n)
+    return [ordered.slice(end - size, size) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
 @ray.remote(num_cpus=1, max_retries=3)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -23,10 +23,12 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 from raysft.engines.build import build
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.runtime.manifest import Record
-from raysft.runtime.plan import Operator
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Job, WorkShard, pack_table, run_passes, unpack_table
 from raysft.train.chat import encode
+
+if TYPE_CHECKING:  # planning reads sources: imports that no worker needs
+    from raysft.runtime.plan import Operator
 
 CALLS_PER_ENGINE = {"llm": 8, "embedder": 2, "scorer": 2, "classifier": 2}
 

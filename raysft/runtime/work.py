@@ -14,6 +14,7 @@ import functools
 import io
 import json
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from raysft.executor import merge_fitted
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
 from raysft.runtime.passes import Pass
-from raysft.runtime.storage import Storage
+from raysft.runtime.storage import ROW_GROUP_ROWS, Storage
 from raysft.sample import digest, live_mask, rows_where, set_column, without_truth
 from raysft.stage import COUNTED, MARKS, Fitted, Map, RowsLost, apply_map, count, join_decisions
 
@@ -153,8 +154,8 @@ def _needed(job: Job) -> list[str] | None:
     alone that it changes, and what counts are told by."""
     if job.hands_on or any(p.maps or p.writes == "rows" for p in job.passes):
         return None
-    decided = [read_decisions(job.storage, p.folder) for p in job.passes]
-    return ["op", *(name for table in decided if table is not None for name in table.column_names)]
+    markers = [read_marker(job.storage, p.folder) or {} for p in job.passes]
+    return ["op", *(name for marker in markers for name in marker.get("columns", ()))]
 
 
 def is_of(record: Record, shard: WorkShard) -> bool:
@@ -187,10 +188,9 @@ def _run_pass(
     rows = rows_where(table, mask) if p.writes == "rows" else table
     fitted = read_fitted(job.storage, (*p.earlier, p.folder))
     context = p.context(job.seed, fitted)
-    decisions = read_decisions(job.storage, p.folder) if p.barriers else None
+    own = read_decisions(job.storage, p.folder, shard.first_row, len(table)) if p.barriers else None
     after = rows
-    if decisions is not None:
-        own = rows_between(decisions, shard.first_row, len(table))
+    if own is not None:
         places = own["row"].to_numpy() - shard.first_row
         if p.writes == "rows":  # then `rows` are the live ones alone
             places = np.cumsum(mask.to_numpy(zero_copy_only=False))[places] - 1
@@ -251,9 +251,17 @@ def sidecar(before: pa.Table, after: pa.Table) -> pa.Table:
     return after.select(["id", *names])
 
 
-def read_decisions(storage: Storage, folder: str) -> pa.Table | None:
-    """What a pass's barrier decided; None where its barrier only fitted. Kept once read in a process."""
-    return _read_barrier(storage.root, folder, storage.read_json(f"{folder}/{BARRIER}")["id"])[0]
+def read_decisions(storage: Storage, folder: str, first: int = 0, rows: int | None = None) -> pa.Table | None:
+    """What a pass's barrier decided, or what of it is about handles from `first` on, `rows` of them at most;
+    None where its barrier only fitted."""
+    starts = storage.read_json(f"{folder}/{BARRIER}")["starts"]
+    if starts is None:
+        return None
+    if rows is None:
+        return storage.read_table(f"{folder}/{DECISIONS}")
+    begin, end = max(bisect_right(starts, first) - 1, 0), bisect_left(starts, first + rows)
+    span = (begin * ROW_GROUP_ROWS, end * ROW_GROUP_ROWS)
+    return rows_between(storage.read_table(f"{folder}/{DECISIONS}", None, *span), first, rows)
 
 
 def read_fitted(storage: Storage, folders: Sequence[str]) -> Fitted:
@@ -262,7 +270,7 @@ def read_fitted(storage: Storage, folders: Sequence[str]) -> Fitted:
     for folder in folders:
         marker = read_marker(storage, folder)
         if marker is not None:
-            found = merge_fitted(found, _read_barrier(storage.root, folder, marker["id"])[1])
+            found = merge_fitted(found, _read_fitted(storage.root, folder, marker["id"]))
     return found
 
 
@@ -275,26 +283,33 @@ def read_marker(storage: Storage, folder: str) -> dict[str, Any] | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _read_barrier(root: str, folder: str, _id: str) -> tuple[pa.Table | None, Fitted]:
+def _read_fitted(root: str, folder: str, _id: str) -> Fitted:
     storage = Storage(root)
-    marker = storage.read_json(f"{folder}/{BARRIER}")
-    decisions = storage.read_table(f"{folder}/{DECISIONS}") if DECISIONS in marker["files"] else None
     arrays = safetensors.numpy.load(storage.read_bytes(f"{folder}/{FITTED_ARRAYS}"))
-    return decisions, Fitted(arrays, storage.read_json(f"{folder}/{FITTED_VALUES}"))
+    return Fitted(arrays, storage.read_json(f"{folder}/{FITTED_VALUES}"))
 
 
 def write_barrier(
     storage: Storage, folder: str, fitted: Fitted, decisions: pa.Table | None, input: str
 ) -> dict[str, Any]:
-    """Store what a barrier found; the marker is written last and returned: the files' digests, an `id`
-    over them, and `input`, which stands for the rows they were found in."""
-    files = {}
+    """Store what a barrier found, decisions sorted by `row`.
+
+    The marker is written last and returned: the files' digests, an `id` over them, `input`, which stands for
+    the rows they were found in, and of the decisions their `columns` and, in `starts`, the first `row` of
+    each row group, by which a work shard finds its own.
+    """
+    files: dict[str, str] = {}
+    columns: list[str] = []
+    starts = None
     if decisions is not None:
         files[DECISIONS] = storage.write_table(f"{folder}/{DECISIONS}", decisions).sha256
+        columns = decisions.column_names
+        starts = decisions["row"].to_numpy()[::ROW_GROUP_ROWS].tolist()
     arrays = safetensors.numpy.save(dict(fitted.arrays))
     files[FITTED_ARRAYS] = storage.write_bytes(f"{folder}/{FITTED_ARRAYS}", arrays).sha256
     files[FITTED_VALUES] = storage.write_json(f"{folder}/{FITTED_VALUES}", fitted.values).sha256
-    marker = {"files": files, "id": digest(*files.values()), "input": input}
+    told = {"files": files, "id": digest(*files.values()), "input": input}
+    marker = {**told, "columns": columns, "starts": starts}
     storage.write_json(f"{folder}/{BARRIER}", marker)
     return marker
 

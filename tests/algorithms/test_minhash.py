@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysft.algorithms import minhash
-from tests.algorithms.test_shingles import TEXTS, mix64, reference_shingles
+from tests.algorithms.test_shingles import SHINGLE_PRIME, TEXTS, M, mix64, reference_shingles
 
 WORDS = [f"w{i}" for i in range(3000)]
 
@@ -18,11 +18,10 @@ def reference_keys(text: str, multiply: list[int], bands: int, n: int, n_cjk: in
     minima = [min(((s & 0xFFFFFFFF) * m + (s >> 32)) & 0xFFFFFFFF for s in found) for m in multiply]
     keys = []
     for band in range(bands):
-        state, of_band = mix64(band + 1), minima[band::bands]
-        for i in range(0, len(of_band), 2):
-            high = of_band[i + 1] if i + 1 < len(of_band) else 0
-            state = mix64(state ^ of_band[i] ^ high << 32)
-        keys.append(state)
+        state, of_band = band + 1, [*minima[band::bands], 0]
+        for i in range(0, len(of_band) - 1, 2):
+            state = (state * SHINGLE_PRIME + (of_band[i] | of_band[i + 1] << 32)) & M
+        keys.append(mix64(state))
     return keys
 
 

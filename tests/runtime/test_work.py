@@ -13,7 +13,7 @@ import pytest
 from raysft.executor import narrow_of
 from raysft.runtime import chain, manifest, work
 from raysft.runtime.passes import Pass
-from raysft.runtime.storage import Storage
+from raysft.runtime.storage import ROW_GROUP_ROWS, Storage
 from raysft.runtime.work import Job, Piece, WorkShard, digest_of, overlay, read_rows, run_passes, sidecar
 from raysft.sample import live_mask, mark_dropped
 from raysft.stage import Context, Fitted, Gather, Map, RowsLost, StageConfig
@@ -230,6 +230,23 @@ def test_barrier_written_again_is_read_again(storage: Storage, decided_stage: Pa
         assert marker["input"] == f"rows {value}"
         assert work.read_fitted(storage, [folder]).values == {"v": value}
         assert work.read_decisions(storage, folder) == marks
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 7, 8189, 8192, 8193, 20_000, 24_569, 24_570, 30_000])
+@pytest.mark.parametrize("rows", [0, 1, 6, 12_000, 100_000])
+def test_decisions_of_a_range_are_those_about_its_handles(storage: Storage, first: int, rows: int) -> None:
+    handles = np.arange(4, 4 + 2 * (2 * ROW_GROUP_ROWS + 100), 2)  # three row groups, every other row
+    marks = pa.table({"row": handles, "drop_detail": [str(handle) for handle in handles]})
+    work.write_barrier(storage, "stages/01-decided", Fitted(), marks, "rows")
+    found = work.read_decisions(storage, "stages/01-decided", first, rows)
+    within = (handles >= first) & (handles < first + rows)
+    assert found == marks.filter(pa.array(within))
+
+
+def test_decisions_about_no_row_are_none_of_any_range(storage: Storage) -> None:
+    nothing = pa.table({"row": pa.array([], pa.int64()), "drop_rule": pa.array([], pa.string())})
+    work.write_barrier(storage, "stages/01-decided", Fitted(), nothing, "rows")
+    assert work.read_decisions(storage, "stages/01-decided", 0, 10) == nothing
 
 
 def test_rows_of_a_range_are_those_of_its_base(storage: Storage) -> None:
