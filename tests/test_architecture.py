@@ -87,6 +87,11 @@ def test_imports_of_ray_and_engine_libraries_stay_in_their_homes(path: Path) -> 
         assert not top & ENGINE_LIBRARIES
 
 
+def test_compiled_functions_all_get_the_cache_that_notices_every_change() -> None:
+    homes = {path for path in SOURCES if any(n.split(".")[0] == "numba" for n in imports_of(path))}
+    assert {path.name for path in homes} == {"compiled.py"}
+
+
 def test_imports_of_what_stands_beside_vllm_never_reach_numba() -> None:
     """vLLM's CPU workers import what their program's main module imports, and die where numba is loaded."""
     by_name = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES}

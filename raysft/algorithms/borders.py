@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.similar import LENGTH_TOLERANCE, dot
 
 PRODUCTS_AT_ONCE = 1 << 20

@@ -7,8 +7,8 @@ those of one partition may agree in some of their bits.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.union_find import join
 
 # 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming, vol. 3, section 6.4

@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.nearest_centre import BLOCK, NearestCentres, distance_between
 
 CLOSED = np.float32(-1)  # bound of a row that cannot be chosen

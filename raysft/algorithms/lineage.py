@@ -7,7 +7,8 @@ edge is looked at once: time and memory grow with their number, whatever the num
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from raysft.algorithms.compiled import njit
 
 
 def nearest_ancestors(

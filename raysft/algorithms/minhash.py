@@ -20,8 +20,8 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import (
     SHINGLE_PRIME,
     mix64,

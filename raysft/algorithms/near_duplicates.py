@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from raysft.algorithms.buckets import empty_table, slot_of
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import mix64
 from raysft.algorithms.union_find import find, join, roots
 
@@ -171,9 +171,9 @@ def _join_equal(parent: np.ndarray, rows: _Rows) -> np.ndarray:
     for row in range(len(parent)):
         of_set, of_answers = np.uint64(0), np.uint64(0)
         for i in range(sets.offsets[row], sets.offsets[row + 1]):
-            of_set += sets.values[i]
+            of_set += mix64(sets.values[i] + np.uint64(1))
         for i in range(answers.offsets[row], answers.offsets[row + 1]):
-            of_answers += answers.values[i]
+            of_answers += mix64(answers.values[i] + np.uint64(1))
         prints[row] = mix64(mix64(of_set) + of_answers)
     table = empty_table(len(parent))
     different = np.empty(len(parent), np.int64)

@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from raysft.algorithms.compiled import njit
 
 BLOCK = 256  # centres that are compared at once
 TILE = 2048  # rows of a product on a CPU: 3 MiB of rows of dimension 384 and 2 MiB of products

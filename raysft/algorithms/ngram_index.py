@@ -24,8 +24,8 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import mix64, string_buffers, token_hashes
 
 # An odd multiplier of the rolling hash: the golden ratio's fraction in 64 bits (Knuth 1998, section 6.4).

@@ -21,8 +21,8 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import string_buffers
 
 DIGEST_BYTES = 16

@@ -13,7 +13,8 @@ section 3.1), so the decisions are those of a plain loop over rows and leaders, 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from raysft.algorithms.compiled import njit
 
 ROWS = 1024
 LEADERS = 4096

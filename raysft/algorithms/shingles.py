@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
+
+from raysft.algorithms.compiled import njit
 
 # multipliers of splitmix64's finaliser (Steele, Lea & Flood 2014)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

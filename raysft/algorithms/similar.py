@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.union_find import find, roots
 
 TILE = 512

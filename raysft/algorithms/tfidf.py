@@ -20,8 +20,8 @@ import math
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
+from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import mix64, string_buffers, token_hashes
 
 SLOTS = 1 << 22

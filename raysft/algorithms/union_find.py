@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from raysft.algorithms.compiled import njit
 
 
 def components(n: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from raysft import algorithms
-from raysft.algorithms import cache_folder
+from raysft.algorithms.compiled import cache_folder
 
 
 def test_cache_folder_is_another_when_any_module_changes(tmp_path: Path) -> None:
