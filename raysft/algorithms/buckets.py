@@ -33,13 +33,21 @@ def bucket_forest(
     Returns:
         int64 [edges], int64 [edges]: the ends of the edges that joined two trees of `parent`
     """
-    return _bucket_forest(keys, rows, is_owned, parent)
+    return _bucket_forest(read_only(keys), read_only(rows), is_owned, parent)
 
 
 def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different values of an int64 array, in the order in which they first stand in it, and int64
     [values]: the number of each value in that order."""
-    return _numbered(values)
+    return _numbered(read_only(values))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """The same numbers, not to be written to: what Arrow gives is so at one time and not at another, and
+    kernels would be compiled for both."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @njit(cache=True, nogil=True)

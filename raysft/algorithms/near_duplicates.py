@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raysft.algorithms.buckets import empty_table, slot_of
+from raysft.algorithms.buckets import empty_table, read_only, slot_of
 from raysft.algorithms.compiled import njit
 from raysft.algorithms.shingles import mix64
 from raysft.algorithms.union_find import find, join, roots
@@ -64,12 +64,12 @@ def verified_components(
     if answers is None or answer_threshold <= 0:
         answers, answer_threshold = Sets(sets.values[:0], np.zeros(len(keys) + 1, np.int64)), 0.0
     rows = _Rows(
-        keys=np.ascontiguousarray(keys),
+        keys=read_only(np.ascontiguousarray(keys)),
         is_large=np.zeros(keys.shape, np.bool_),
         is_owned=np.arange(len(keys)) < owned,
-        sets=sets,
+        sets=_read_only(sets),
         threshold=float(threshold),
-        answers=answers,
+        answers=_read_only(answers),
         answer_threshold=float(answer_threshold),
     )
     parent = np.arange(len(keys), dtype=np.int64)
@@ -79,7 +79,11 @@ def verified_components(
 
 def jaccard(sets: Sets, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """float64 [pairs]: exact similarities of pairs of rows (int64 positions); 1 for two empty sets."""
-    return _jaccard(sets, left, right)
+    return _jaccard(_read_only(sets), left, right)
+
+
+def _read_only(sets: Sets) -> Sets:
+    return Sets(read_only(sets.values), read_only(sets.offsets))
 
 
 class _Rows(NamedTuple):

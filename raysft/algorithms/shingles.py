@@ -69,11 +69,12 @@ def string_buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
     width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     _, offsets, data = texts.buffers()
-    nothing = np.frombuffer(b"", np.uint8)  # read-only as the others are, so that kernels compile once
+    nothing = np.frombuffer(b"", np.uint8)
     if offsets is None or len(texts) == 0:
         return nothing, np.zeros(len(texts) + 1, np.int64)
     starts = np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts) + 1]
     raw = np.frombuffer(data, np.uint8) if data is not None and data.size else nothing
+    raw.flags.writeable = False  # always, so that kernels are compiled once
     return raw, starts.astype(np.int64)
 
 
