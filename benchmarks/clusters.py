@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from raysft.acquire.instructions import FileSource
 from raysft.acquire.source import expand, read
-from raysft.algorithms import shingles, tfidf
+from raysft.algorithms import tfidf, token_hashes
 from raysft.curate import embed, onepass_cluster
 from raysft.curate.texts import texts_of
 from raysft.curate.tfidf import Config as TfidfConfig
@@ -53,7 +53,7 @@ def exact_vectors(texts: Sequence[str]) -> csr_matrix:
     """Sparse unit rows of scikit-learn, over the features that `raysft.algorithms.tfidf` counts."""
 
     def features(text: str) -> list[int]:
-        data, offsets = shingles.string_buffers(pa.array([text], pa.string()))
+        data, offsets = token_hashes.string_buffers(pa.array([text], pa.string()))
         return tfidf.features(data, offsets[0], offsets[1]).tolist()
 
     return TfidfVectorizer(analyzer=features, sublinear_tf=True).fit_transform(texts)

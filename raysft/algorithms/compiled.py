@@ -1,4 +1,4 @@
-"""numba's `njit`, with compiled functions kept where no change of a module goes unnoticed.
+"""numba's `njit`, with compiled functions kept where no change of a module goes unnoticed, and `intrinsic`.
 
 numba keeps them beside a function's own file and makes them again when that changes. It would go on with a
 kernel that has an old version of another module's function compiled into it. So they are kept in a folder
@@ -35,6 +35,9 @@ def _above() -> Path:
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(cache_folder(Path(__file__).parent, _above()))
 
-from numba import njit  # noqa: E402 - it reads the variable once, when it is imported
+# numba reads the variable once, when it is imported
+from numba import njit, types  # noqa: E402
+from numba.core import cgutils  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
-__all__ = ["cache_folder", "njit"]
+__all__ = ["cache_folder", "cgutils", "intrinsic", "njit", "types"]

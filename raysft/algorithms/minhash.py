@@ -23,17 +23,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from raysft.algorithms.shingles import (
-    SHINGLE_PRIME,
-    mix64,
-    shingle_hashes,
-    string_buffers,
-    working_memory,
-)
+from raysft.algorithms.compiled import cgutils, intrinsic, njit, types
+from raysft.algorithms.shingles import SHINGLE_PRIME, shingle_hashes, working_memory
+from raysft.algorithms.token_hashes import mix64, string_buffers
 
 # of the integrals in `bands_for`: at most a thousandth of a similarity apart
 POINTS = 1001

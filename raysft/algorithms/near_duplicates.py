@@ -20,7 +20,7 @@ import numpy as np
 
 from raysft.algorithms.buckets import empty_table, read_only, slot_of
 from raysft.algorithms.compiled import njit
-from raysft.algorithms.shingles import mix64
+from raysft.algorithms.token_hashes import mix64
 from raysft.algorithms.union_find import find, join, roots
 
 MOST = 4096

@@ -1,7 +1,7 @@
 """An index of short texts by their n-grams: which of them stand, wholly or in part, in other texts.
 
-Tokens are those of `raysft.algorithms.shingles`: words of alphabetic scripts, CJK characters one by one. An
-n-gram is a run of tokens that is as long as `n` words or as `n_cjk` CJK characters, or a mixture that comes
+Tokens are those of `raysft.algorithms.token_hashes`: words of alphabetic scripts, CJK characters one by one.
+An n-gram is a run of tokens that is as long as `n` words or as `n_cjk` CJK characters, or a mixture that comes
 to as much (a word counts 1/n, a CJK character 1/n_cjk), and that is no longer than that needs: without its
 last token, or without its first, it would be too short. So a text of words has the n-grams that everybody
 means, a text of CJK characters those of `n_cjk` characters, and every token of a text that is long enough is
@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysft.algorithms.compiled import njit
-from raysft.algorithms.shingles import mix64, string_buffers, token_hashes
+from raysft.algorithms.token_hashes import mix64, string_buffers, token_hashes
 
 # An odd multiplier of the rolling hash: the golden ratio's fraction in 64 bits (Knuth 1998, section 6.4).
 BASE = np.uint64(0x9E3779B97F4A7C15)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysft.algorithms.compiled import njit
-from raysft.algorithms.shingles import string_buffers
+from raysft.algorithms.token_hashes import string_buffers
 
 DIGEST_BYTES = 16
 # behind the table's end stand ideographs and tags, which are as they are, and compatibility ideographs

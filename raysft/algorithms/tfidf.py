@@ -1,7 +1,7 @@
 """TF-IDF vectors of a fixed length by feature hashing, straight from Arrow's string buffers.
 
-Features are the tokens of `raysft.algorithms.shingles` and, where two CJK characters stand side by side, the
-pair: a Chinese word has about 1.5 characters, so that a character alone says less than a word does.
+Features are the tokens of `raysft.algorithms.token_hashes` and, where two CJK characters stand side by side,
+the pair: a Chinese word has about 1.5 characters, so that a character alone says less than a word does.
 
 Weights are those of scikit-learn's TfidfVectorizer (its user guide, "Tf–idf term weighting"): a feature that
 stands t times in a text weighs t, or 1 + ln t where sublinear (Manning, Raghavan & Schütze 2008, section
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysft.algorithms.compiled import njit
-from raysft.algorithms.shingles import mix64, string_buffers, token_hashes
+from raysft.algorithms.token_hashes import mix64, string_buffers, token_hashes
 
 SLOTS = 1 << 22
 COPIES = 4

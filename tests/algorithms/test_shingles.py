@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysft.algorithms.shingles import repeated_share, shingle_sets, shingles, string_buffers
+from raysft.algorithms.shingles import repeated_share, shingle_sets, shingles
+from raysft.algorithms.token_hashes import string_buffers
 
 M = (1 << 64) - 1
 SHINGLE_START, SHINGLE_PRIME = 0x243F6A8885A308D3, 0x9E3779B97F4A7C15
