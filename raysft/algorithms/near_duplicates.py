@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raysft.algorithms.buckets import empty_table, read_only, slot_of
+from raysft.algorithms.buckets import empty_table, numbered, read_only, slot_of
 from raysft.algorithms.compiled import njit
 from raysft.algorithms.token_hashes import mix64
 from raysft.algorithms.union_find import find, join, roots
@@ -61,20 +61,32 @@ def verified_components(
         owned: so many first rows are not compared with each other
         most: rows of a bucket up to which all pairs are compared
     """
-    if answers is None or answer_threshold <= 0:
-        answers, answer_threshold = Sets(sets.values[:0], np.zeros(len(keys) + 1, np.int64)), 0.0
-    rows = _Rows(
-        keys=read_only(np.ascontiguousarray(keys)),
-        is_large=np.zeros(keys.shape, np.bool_),
-        is_owned=np.arange(len(keys)) < owned,
-        sets=_read_only(sets),
-        threshold=float(threshold),
-        answers=_read_only(answers),
-        answer_threshold=float(answer_threshold),
-    )
+    rows = _rows(keys, sets, threshold, answers, answer_threshold, owned)
     parent = np.arange(len(keys), dtype=np.int64)
     left_out = _join_similar(parent, _join_equal(parent, rows), rows, most)
     return Verified(roots(parent), int(left_out))
+
+
+def nearest_kept(
+    keys: np.ndarray,
+    sets: Sets,
+    threshold: float,
+    answers: Sets | None = None,
+    answer_threshold: float = 0.0,
+    owned: int = 0,
+    most: int = MOST,
+) -> np.ndarray:
+    """Keep each row that is similar to no row kept before it, of those it has a key in common with.
+
+    Args: as of `verified_components`; of a bucket's kept rows the last `most` are compared.
+
+    Returns:
+        int64 [rows]: the kept row that is most similar by `sets`, of equally similar ones the first; its own
+            place for a row that is kept, as all owned ones are
+    """
+    rows = _rows(keys, sets, threshold, answers, answer_threshold, owned)
+    _, bucket = numbered(rows.keys.ravel().view(np.int64))
+    return _nearest_kept(rows, bucket.reshape(keys.shape), most)
 
 
 def jaccard(sets: Sets, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -97,6 +109,27 @@ class _Rows(NamedTuple):
     threshold: float
     answers: Sets
     answer_threshold: float
+
+
+def _rows(
+    keys: np.ndarray,
+    sets: Sets,
+    threshold: float,
+    answers: Sets | None,
+    answer_threshold: float,
+    owned: int,
+) -> _Rows:
+    if answers is None or answer_threshold <= 0:
+        answers, answer_threshold = Sets(sets.values[:0], np.zeros(len(keys) + 1, np.int64)), 0.0
+    return _Rows(
+        keys=read_only(np.ascontiguousarray(keys)),
+        is_large=np.zeros(keys.shape, np.bool_),
+        is_owned=np.arange(len(keys)) < owned,
+        sets=_read_only(sets),
+        threshold=float(threshold),
+        answers=_read_only(answers),
+        answer_threshold=float(answer_threshold),
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -145,16 +178,21 @@ def _is_similar(sets: Sets, a: int, b: int, threshold: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _jaccard_of(sets: Sets, a: int, b: int) -> float:
+    start_a, end_a = sets.offsets[a], sets.offsets[a + 1]
+    start_b, end_b = sets.offsets[b], sets.offsets[b + 1]
+    total = end_a - start_a + end_b - start_b
+    if total == 0:
+        return 1.0
+    common = _count_common(sets.values, start_a, end_a, start_b, end_b, 0)
+    return common / (total - common)
+
+
+@njit(cache=True, nogil=True)
 def _jaccard(sets: Sets, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    out = np.ones(len(left), np.float64)
+    out = np.empty(len(left), np.float64)
     for i in range(len(left)):
-        a, b = left[i], right[i]
-        start_a, end_a = sets.offsets[a], sets.offsets[a + 1]
-        start_b, end_b = sets.offsets[b], sets.offsets[b + 1]
-        total = end_a - start_a + end_b - start_b
-        if total:
-            common = _count_common(sets.values, start_a, end_a, start_b, end_b, 0)
-            out[i] = common / (total - common)
+        out[i] = _jaccard_of(sets, left[i], right[i])
     return out
 
 
@@ -286,3 +324,37 @@ def _join_similar(parent: np.ndarray, different: np.ndarray, rows: _Rows, most: 
             of_band += pairs - _join_bucket(parent, members, band, window, rows)
         left_out = max(left_out, of_band)
     return left_out
+
+
+@njit(cache=True, nogil=True)
+def _nearest_kept(rows: _Rows, bucket: np.ndarray, most: int) -> np.ndarray:
+    count, bands = bucket.shape
+    winner = np.arange(count)
+    # the kept rows of a bucket are a chain of entries (row, band), the last one first
+    last = np.full(count * bands, -1, np.int64)
+    earlier = np.full(count * bands, -1, np.int64)
+    compared_with = np.full(count, -1, np.int64)
+    for row in range(count):
+        best, similarity = -1, -1.0
+        for band in range(0 if rows.is_owned[row] else bands):
+            entry, left = last[bucket[row, band]], most
+            while entry >= 0 and left > 0:
+                kept, entry, left = entry // bands, earlier[entry], left - 1
+                if compared_with[kept] == row:
+                    continue
+                compared_with[kept] = row
+                if not _is_similar(rows.answers, kept, row, rows.answer_threshold):
+                    continue
+                if not _is_similar(rows.sets, kept, row, rows.threshold):
+                    continue
+                found = _jaccard_of(rows.sets, kept, row)
+                if found > similarity or (found == similarity and kept < best):
+                    best, similarity = kept, found
+        if best >= 0:
+            winner[row] = best
+            continue
+        for band in range(bands):
+            entry = row * bands + band
+            earlier[entry] = last[bucket[row, band]]
+            last[bucket[row, band]] = entry
+    return winner

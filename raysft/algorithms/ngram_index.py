@@ -1,7 +1,7 @@
 """An index of short texts by their n-grams: which of them stand, wholly or in part, in other texts.
 
-Tokens are those of `raysft.algorithms.token_hashes`: words of alphabetic scripts, CJK characters one by one.
-An n-gram is a run of tokens that is as long as `n` words or as `n_cjk` CJK characters, or a mixture that comes
+Tokens are those of `raysft.algorithms.token_hashes`: words, and CJK characters one by one. An
+n-gram is a run of tokens that is as long as `n` words or as `n_cjk` CJK characters, or a mixture that comes
 to as much (a word counts 1/n, a CJK character 1/n_cjk), and that is no longer than that needs: without its
 last token, or without its first, it would be too short. So a text of words has the n-grams that everybody
 means, a text of CJK characters those of `n_cjk` characters, and every token of a text that is long enough is

@@ -80,6 +80,24 @@ def cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndar
     return _cosines(np.ascontiguousarray(vectors, np.float32), left.astype(np.int64), right.astype(np.int64))
 
 
+def nearest_kept(
+    vectors: np.ndarray, starts: np.ndarray, is_owned: np.ndarray, threshold: float
+) -> np.ndarray:
+    """Keep each row that is similar to no row of its group kept before it.
+
+    Args:
+        vectors: float32 [rows, dimension], unit rows, group by group, the ones to keep first
+        starts: int64 [groups + 1]: where each group begins
+        is_owned: bool [rows]: kept in any case
+        threshold: the least cosine of similar rows
+
+    Returns:
+        int64 [rows]: the most similar kept row of the group, of equally similar ones the first; its own place
+            for a row that is kept
+    """
+    return _nearest_kept(np.ascontiguousarray(vectors, np.float32), starts, is_owned, threshold)
+
+
 def prefers_bfloat16(terms: int) -> bool:
     """Whether so many products of numbers are done sooner in bfloat16, counting in the second or two that it
     takes to import torch: on a processor with AMX, from a fraction of a second's work on."""
@@ -178,6 +196,28 @@ def _cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.nda
     for pair in range(len(left)):
         found[pair] = _cosine(vectors[left[pair]], vectors[right[pair]])
     return found
+
+
+@njit(cache=True, nogil=True)
+def _nearest_kept(
+    vectors: np.ndarray, starts: np.ndarray, is_owned: np.ndarray, threshold: float
+) -> np.ndarray:
+    winner = np.arange(len(vectors))
+    kept = np.empty(len(vectors), np.int64)
+    for group in range(len(starts) - 1):
+        count = 0
+        for row in range(starts[group], starts[group + 1]):
+            best, similarity = -1, -1.0
+            for i in range(0 if is_owned[row] else count):
+                cosine = _cosine(vectors[kept[i]], vectors[row])
+                if cosine >= threshold and cosine > similarity:
+                    best, similarity = kept[i], cosine
+            if best >= 0:
+                winner[row] = best
+                continue
+            kept[count] = row
+            count += 1
+    return winner
 
 
 @njit(cache=True, nogil=True)

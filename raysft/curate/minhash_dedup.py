@@ -3,16 +3,19 @@
 Columns in: messages, source, op, and the column that `prefer` names.
 Columns out: `minhash`, list<uint64>: the keys of the row's bands; null for a text without any token.
 Drops: `near_duplicate`; the detail is the winner's id and the exact Jaccard similarity with it, followed by
-    "through others" where the two alone are not similar enough and rows between them join them.
+    "through others" where, with `chains: drop`, the two alone are not similar enough and rows between them
+    join them.
 
 Rows that share a band (raysft/algorithms/minhash.py) are candidates. They are joined where the sets of their
 shingles have a Jaccard similarity of `threshold` or more, so that a chance meeting in a band drops nothing.
-Whole conversations must also have similar answers: two questions about one long passage are no duplicates. Of
-each connected component the first row by `raysft.curate.preference` stays, and every row that is owned. A
-text of few words is one shingle; a text without words or signs is nobody's duplicate.
+Whole conversations must also have similar answers: two questions about one long passage are no duplicates.
+Rows are ranked by `raysft.curate.preference`, and a row goes if it is similar to a candidate that stays; the
+most similar one is its winner. With `chains: drop`, or without `verify`, the first row of each connected
+component stays and all others go. Owned rows always stay. A text of few words is one shingle; a text without
+words or signs is nobody's duplicate.
 
-The components are those that comparing all candidates would give; raysft/algorithms/near_duplicates.py says
-how, and which pairs are left out in buckets above 4,096 rows. Broder 1997, "On the resemblance and
+Decisions are those that comparing all candidates would give; raysft/algorithms/near_duplicates.py says how,
+and which pairs are left out in buckets above 4,096 rows. Broder 1997, "On the resemblance and
 containment of documents"; Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", check
 candidates and join them to components too.
 
@@ -29,9 +32,9 @@ from pydantic import Field, model_validator
 
 from raysft.algorithms import minhash
 from raysft.algorithms.buckets import bucket_forest, numbered
-from raysft.algorithms.near_duplicates import Sets, jaccard, verified_components
+from raysft.algorithms.near_duplicates import Sets, jaccard, nearest_kept, verified_components
 from raysft.algorithms.shingles import shingle_sets
-from raysft.curate.preference import ORDER, DedupConfig, preference_columns, with_preference
+from raysft.curate.preference import ORDER, Chains, DedupConfig, preference_columns, with_preference
 from raysft.curate.texts import On, texts_of
 from raysft.sample import set_column
 from raysft.stage import Components, Context, Map, Partition
@@ -74,6 +77,7 @@ class Config(DedupConfig):
         description="least Jaccard similarity of the answers too, by words and pairs of CJK characters, "
         "where whole conversations are compared; 0 for any answers",
     )
+    chains: Chains = "keep"
     seed: int = Field(1, ge=0, description="of the permutations")
 
     @model_validator(mode="after")
@@ -164,7 +168,8 @@ def members(table: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
-    """Marks for every row but the best of each component, and the owned ones."""
+    """Marks for every row that is like a row that stays, or for all but the best of each component, and for
+    no owned one."""
     rows = rows.sort_by(list(ORDER))
     is_owned = rows["owned"].to_numpy()
     winner = _verified_winners(rows, config) if config.verify else _first_of(rows["component"].to_numpy())
@@ -179,17 +184,13 @@ def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
 
 
 def _verified_winners(rows: pa.Table, config: Config) -> np.ndarray:
-    """int64 [rows]: the place of the first row of each row's component."""
+    """int64 [rows]: the place of the row that each row loses to, its own if it stays."""
     bands, _ = bands_of(config)
     keys = rows["minhash"].combine_chunks().flatten().to_numpy().reshape(len(rows), bands)
-    return verified_components(
-        keys,
-        _sets(rows["shingles"]),
-        config.threshold,
-        _sets(rows["answers"]) if config.compares_answers else None,
-        config.answer_threshold,
-        owned=int(rows["owned"].to_numpy().sum()),
-    ).component
+    answers = _sets(rows["answers"]) if config.compares_answers else None
+    owned = int(rows["owned"].to_numpy().sum())
+    given = (keys, _sets(rows["shingles"]), config.threshold, answers, config.answer_threshold, owned)
+    return nearest_kept(*given) if config.chains == "keep" else verified_components(*given).component
 
 
 def _first_of(component: np.ndarray) -> np.ndarray:

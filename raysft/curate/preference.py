@@ -12,6 +12,7 @@ No two rows are equal in it, and nothing in it depends on how rows are ordered o
 from __future__ import annotations
 
 import fnmatch
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,17 @@ ORDER: tuple[tuple[str, str], ...] = (
     ("id", "ascending"),
 )
 COLUMNS = ("id", *(name for name, _ in ORDER if name != "id"))
+
+
+Chains = Annotated[
+    Literal["keep", "drop"],
+    Field(
+        description="rows that are like the one that stays only through others. keep: a row is dropped only "
+        "if it is like a row that stays, so that of a chain several may stay; drop: of all rows that chains "
+        "join one stays (Lee et al. 2022, SemDeDup)"
+    ),
+]
+"""A field of stages that join rows by similarity, which is not transitive."""
 
 
 class DedupConfig(TableConfig):

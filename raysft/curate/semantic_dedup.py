@@ -6,19 +6,20 @@ raysft/curate/preference.py. Columns out:
     centrality   float64: cosine with the centroid of its own cluster
 Both are null for a row without a vector, which is nobody's duplicate.
 Drops: `semantic_duplicate`, with the winner's id and the cosine of the two as detail, and "through others"
-where that is below the threshold: a chain of pairs above it joins them.
+where `chains: drop` drops a row that is below the threshold: a chain of pairs above it joins them.
 
 Abbas et al. 2023, "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", section 3:
-k-means over the embeddings, then all pairs within a cluster. Pairs from the threshold on form components, of
-which one row stays: an owned one; or by source; then, as in the paper, the one least like its centroid, or
-with `keep: best` the one with the highest score; then the longest answers and the smallest id. Unlike there
+k-means over the embeddings, then all pairs within a cluster. Pairs from the threshold on form components,
+whose rows are ranked: owned ones; by source; then, as in the paper, those least like their centroid, or with
+`keep: best` those with the highest score; then by the longest answers and the smallest id. Unlike there
 - k is √(rows / iterations), where k-means (rows · k · iterations products) and pairs (rows² / k) cost least
   together; up to 16,384 rows all pairs are compared instead;
 - a row near the border of its cluster is compared with the cluster beyond it too (algorithms/borders.py), for
   duplicates on either side do not meet otherwise. What share of pairs is found is measured on a sample, and
   told among the run's findings and to whoever watches it;
 - pairs are decided one by one in float64 (algorithms/similar.py), so that no way to cut the work decides;
-- a row that is like a row that goes for a third one's sake goes with it: no two rows of a component stay.
+- a row goes only if it is like a row that stays; with `chains: drop` one row of a component stays, and a row
+  that is like a row that goes for a third one's sake goes with it.
 
 Of a set that is owned already the centroids are taken over too, if they are enough for the new rows, and with
 them its clusters. Pairs of owned rows are not compared.
@@ -40,9 +41,15 @@ from pydantic import Field, model_validator
 
 from raysft.algorithms.borders import borders, place, reach_of
 from raysft.algorithms.groups import bounds
-from raysft.algorithms.similar import LENGTH_TOLERANCE, cosines, prefers_bfloat16, similar_components
+from raysft.algorithms.similar import (
+    LENGTH_TOLERANCE,
+    cosines,
+    nearest_kept,
+    prefers_bfloat16,
+    similar_components,
+)
 from raysft.curate.embed import vectors_of
-from raysft.curate.preference import ORDER, DedupConfig, preference_columns, with_preference
+from raysft.curate.preference import ORDER, Chains, DedupConfig, preference_columns, with_preference
 from raysft.sample import digest64, set_column
 from raysft.stage import Components, Context, Fit, Fitted, Map, Partition, finding
 
@@ -71,6 +78,7 @@ class Config(DedupConfig):
         description="of duplicates from sources of one rank: the one farthest from its centroid (SemDeDup), "
         "or the one with the highest `prefer`",
     )
+    chains: Chains = "keep"
     clusters: int | None = Field(
         None,
         ge=1,
@@ -251,15 +259,18 @@ def component_keys(table: pa.Table, config: Config, context: Context) -> pa.Tabl
 
 
 def decide(rows: pa.Table, config: Config, context: Context) -> pa.Table:
-    """Marks for every row but the best of each component, and for no owned one."""
+    """Marks for every row that is like a row that stays, or for all but the best of each component, and for
+    no owned one."""
     score = ("score", "descending") if config.keep == "best" else ("centrality", "ascending")
     order = [score if name == "score" else (name, direction) for name, direction in ORDER]
     best_first = pc.sort_indices(rows, sort_keys=[("key", "ascending"), *order])
     vectors = vectors_of(rows, "vector")
     rows = rows.drop_columns(["vector"]).take(best_first)
-    starts = bounds(rows["key"].to_numpy())
-    winner = np.repeat(starts[:-1], np.diff(starts))
-    is_owned = rows["owned"].to_numpy()
+    starts, is_owned = bounds(rows["key"].to_numpy()), rows["owned"].to_numpy()
+    if config.chains == "keep":
+        winner = nearest_kept(vectors[best_first.to_numpy()], starts, is_owned, config.threshold)
+    else:
+        winner = np.repeat(starts[:-1], np.diff(starts))
     losers = np.flatnonzero((winner != np.arange(len(rows))) & ~is_owned)
     kept, place_of = winner[losers], best_first.to_numpy().astype(np.int64)
     similar = cosines(vectors, place_of[losers], place_of[kept])

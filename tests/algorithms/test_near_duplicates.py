@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysft.algorithms.near_duplicates import Sets, Verified, jaccard, verified_components
+from raysft.algorithms.near_duplicates import Sets, Verified, jaccard, nearest_kept, verified_components
 from tests.algorithms.test_union_find import reference_components
 
 BANDS = 3
@@ -133,3 +133,39 @@ def test_verified_components_of_no_rows_are_none() -> None:
 def test_jaccard_of_empty_sets_is_one_and_of_one_empty_set_zero() -> None:
     sets = sets_of([frozenset(), frozenset(), frozenset([1])])
     assert jaccard(sets, np.array([0, 0, 2]), np.array([1, 2, 2])).tolist() == [1.0, 0.0, 1.0]
+
+
+def kept_by_brute_force(rows, threshold, answers, answer_threshold, owned) -> list[int]:
+    """Row by row, compared with every kept row that it shares a band with."""
+    winners: list[int] = []
+    for j in range(len(rows)):
+        near = [
+            (-similarity(rows[i], rows[j]), i)
+            for i in range(j)
+            if winners[i] == i
+            and any(key_of(rows[i], band) == key_of(rows[j], band) for band in range(BANDS))
+            and similarity(rows[i], rows[j]) >= threshold
+            and similarity(answers[i], answers[j]) >= answer_threshold
+        ]
+        winners.append(min(near)[1] if near and j >= owned else j)
+    return winners
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(SET, SET), max_size=14), THRESHOLD, THRESHOLD, st.integers(0, 14))
+def test_nearest_kept_of_any_rows_equals_brute_force(rows, threshold, answer_threshold, owned) -> None:
+    sets, answers = [row for row, _ in rows], [answer for _, answer in rows]
+    if answer_threshold == 0:
+        answers = [frozenset()] * len(rows)
+    keys = np.array([[key_of(row, band) for band in range(BANDS)] for row in sets], np.uint64)
+    found = nearest_kept(
+        keys.reshape(-1, BANDS), sets_of(sets), threshold, sets_of(answers), answer_threshold, owned
+    )
+    assert found.tolist() == kept_by_brute_force(sets, threshold, answers, answer_threshold, owned)
+
+
+def test_nearest_kept_looks_at_so_many_kept_rows_of_a_bucket() -> None:
+    rows = [frozenset({0, 100 + i}) for i in range(6)] + [frozenset({0, 100})]
+    keys = np.zeros((len(rows), 1), np.uint64)
+    assert nearest_kept(keys, sets_of(rows), 0.9, most=6).tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert nearest_kept(keys, sets_of(rows), 0.9, most=5).tolist() == [0, 1, 2, 3, 4, 5, 6]

@@ -74,7 +74,15 @@ def expected_marks(table, owned, config):
         return is_new and similarity(sets[i], sets[j]) >= config.threshold
 
     edges = [pair for pair in itertools.combinations(range(len(rows)), 2) if is_edge(*pair)]
-    winners = reference_components(len(rows), edges)
+    if config.verify and config.chains == "keep":
+        winners: list[int] = []
+        for j in range(len(rows)):
+            near = [
+                (-similarity(sets[i], sets[j]), i) for i in range(j) if (i, j) in edges and winners[i] == i
+            ]
+            winners.append(min(near)[1] if near else j)
+    else:
+        winners = reference_components(len(rows), edges)
     out = {}
     for i, (is_new, row) in enumerate(rows):
         winner = winners[i]
@@ -98,14 +106,21 @@ def expected_marks(table, owned, config):
     st.sampled_from([0.4, 0.7, 0.9]),
     st.sampled_from([0.0, 0.5]),
     st.booleans(),
+    st.sampled_from(["keep", "drop"]),
     st.integers(0, 99),
     st.integers(1, 9),
 )
 def test_minhash_dedup_in_any_order_and_partitions_equals_comparing_all_candidates(
-    new, owned, on, threshold, answer_threshold, verify, seed, partitions
+    new, owned, on, threshold, answer_threshold, verify, chains, seed, partitions
 ) -> None:
     config = Config(
-        on=on, threshold=threshold, answer_threshold=answer_threshold, verify=verify, bands=32, rows=4
+        on=on,
+        threshold=threshold,
+        answer_threshold=answer_threshold,
+        verify=verify,
+        chains=chains,
+        bands=32,
+        rows=4,
     )
     table, theirs = rows_of(new), rows_of(owned, first=100)
     out = run_local(STAGE, shuffled(table, seed), config, owned=shuffled(theirs, seed), partitions=partitions)
@@ -140,12 +155,13 @@ def test_minhash_dedup_of_edited_copies_keeps_the_longest_answer() -> None:
     assert chinese[1] == f"{118 / 120:.4f}"
 
 
-def test_minhash_dedup_of_rows_joined_through_others_says_so() -> None:
+def test_minhash_dedup_of_rows_joined_through_others_keeps_them_or_says_so() -> None:
     words = [f"w{i}" for i in range(200)]
     chain = [" ".join(words[i : i + 160]) for i in (0, 20, 40)]
     table = table_of([(text, "yes " * (3 - i)) for i, text in enumerate(chain)])
     config = Config(bands=64, rows=2, threshold=0.75, answer_threshold=0)
-    out = run_local(STAGE, table, config)
+    assert rules_of(run_local(STAGE, table, config)) == [None, "near_duplicate", None]
+    out = run_local(STAGE, table, config.model_copy(update={"chains": "drop"}))
     winner = table["id"][0].as_py()
     details = out["drop_detail"].to_pylist()
     assert details[0] is None

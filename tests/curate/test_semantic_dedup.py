@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from raysft.algorithms.similar import cosines
 from raysft.curate import semantic_dedup
 from raysft.curate.semantic_dedup import Config, fit_centroids, measure_recall, number_of_clusters
 from raysft.executor import fit_sample, narrow_of, run_local
@@ -66,7 +68,7 @@ def test_semantic_dedup_with_the_whole_margin_finds_brute_forces_components(
 ) -> None:
     """With one cluster, and with several, because a margin of 1 misses no pair."""
     vectors, _ = clustered(5, 8, dimension=6, seed=seed)
-    config = Config(clusters=clusters, threshold=threshold, margin=1)
+    config = Config(clusters=clusters, threshold=threshold, margin=1, chains="drop")
     out = run_local(STAGE, table_with(vectors), config)
     ids, details = out["id"].to_pylist(), out["drop_detail"].to_pylist()
     winner = [i if d is None else ids.index(d.split()[0]) for i, d in enumerate(details)]
@@ -74,6 +76,25 @@ def test_semantic_dedup_with_the_whole_margin_finds_brute_forces_components(
     assert {frozenset(np.flatnonzero(np.array(winner) == w)) for w in winner} == {
         frozenset(np.flatnonzero(np.array(expected) == e)) for e in expected
     }
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 9), st.floats(0.7, 0.999))
+def test_semantic_dedup_that_keeps_chains_leaves_nobody_like_a_row_that_stays(
+    seed: int, clusters: int, threshold: float
+) -> None:
+    vectors, _ = clustered(5, 8, dimension=6, seed=seed)
+    out = run_local(STAGE, table_with(vectors), Config(clusters=clusters, threshold=threshold, margin=1))
+    ids, details = out["id"].to_pylist(), out["drop_detail"].to_pylist()
+    stays = [i for i, detail in enumerate(details) if detail is None]
+    near = cosines(vectors, *(np.array(ends) for ends in zip(*product(stays, stays), strict=True)))
+    assert (near.reshape(len(stays), -1) >= threshold).sum() == len(stays)  # each like itself alone
+    for i, detail in enumerate(details):
+        if detail is not None:
+            winner = ids.index(detail.split()[0])
+            assert winner in stays
+            assert cosines(vectors, np.array([i]), np.array([winner]))[0] >= threshold
+            assert "through others" not in detail
 
 
 def test_locate_in_batches_of_any_size_gives_the_same_rows() -> None:
@@ -148,11 +169,13 @@ def test_semantic_dedup_that_keeps_the_best_goes_by_score_before_all_but_the_sou
     assert kept(run_local(STAGE, made, Config(threshold=0.99))) in ([0, 3], [2, 3])
 
 
-def test_semantic_dedup_of_a_chain_says_who_is_joined_through_others() -> None:
+def test_semantic_dedup_of_a_chain_keeps_its_ends_or_says_who_is_joined_through_others() -> None:
     table = table_with(on_a_circle(0, 10, 20))
     table = table.append_column("quality", pa.array([3, 2, 1]))
-    out = run_local(STAGE, table, Config(threshold=0.98, keep="best", prefer="quality"))
+    config = Config(threshold=0.98, keep="best", prefer="quality")
     first = table["id"][0].as_py()
+    assert run_local(STAGE, table, config)["drop_detail"].to_pylist() == [None, f"{first} 0.9848", None]
+    out = run_local(STAGE, table, config.model_copy(update={"chains": "drop"}))
     assert out["drop_detail"].to_pylist() == [None, f"{first} 0.9848", f"{first} 0.9397 through others"]
 
 
