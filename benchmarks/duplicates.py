@@ -21,6 +21,7 @@ judged on the other.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -168,8 +169,9 @@ def stages(pairs: Pairs, table: pa.Table, chosen: Row, at_cosine: float, at_word
         ("semantic_dedup", {"threshold": at_cosine}),
         ("semantic_dedup", {"threshold": at_words, "vectors": "tfidf"}),
     ]
-    for stage, settings in runs:
+    for (stage, given), chains in itertools.product(runs, ("keep", "drop")):
         config: Any
+        settings = {**given, "chains": chains}
         if stage == "minhash_dedup":
             config = minhash_dedup.Config(on="instruction", **settings)
         else:

@@ -76,7 +76,8 @@ def run_stage(rows: int, dimension: int, margin: float) -> Work:
     from raysft.curate.semantic_dedup import Config
 
     vectors, planted = rows_and_neighbours(rows, dimension)
-    config = Config(threshold=THRESHOLD, clusters=clusters(rows), iterations=ITERATIONS, margin=margin)
+    settings = {"clusters": clusters(rows), "iterations": ITERATIONS, "margin": margin}
+    config = Config(threshold=THRESHOLD, chains="drop", **settings)
     table = rows_of(vectors)
     decisions_of(table.slice(0, 50), config.model_copy(update={"clusters": 2}))  # compiles, or loads it
     similar_components(vectors[:50], THRESHOLD, in_bfloat16=prefers_bfloat16(1 << 62))

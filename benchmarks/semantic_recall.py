@@ -86,7 +86,7 @@ def measured(table: pa.Table, thresholds: Sequence[float] = THRESHOLDS) -> Itera
         left, right = pairs_above(vectors, threshold)
         ways: list[dict[str, Any]] = [{"clusters": 1}, *({"margin": margin} for margin in MARGINS)]
         for fields in ways:
-            config = semantic_dedup.Config(threshold=threshold, recall_rows=0, **fields)
+            config = semantic_dedup.Config(threshold=threshold, recall_rows=0, chains="drop", **fields)
             marked = run_local("curate.semantic_dedup", table, config)
             kept = live_mask(marked).to_numpy(zero_copy_only=False)
             met, visits = meetings(marked, left, right)
