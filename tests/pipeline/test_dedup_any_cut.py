@@ -14,20 +14,7 @@ from raysft.runtime.cluster import Capacity
 from tests.fixtures.conversations import marks
 from tests.fixtures.runs import execute, fake_engines, recipe_of, rows_of, write_conversations
 
-WORDS = ("river", "stone", "lamp", "bread", "winter", "glass", "paper", "orange", "window", "garden", "music")
-    "river",
-    "stone",
-    "lamp",
-    "bread",
-    "winter",
-    "glass",
-    "paper",
-    "orange",
-    "window",
-    "garden",
-    "silver",
-    "music",
-]
+WORDS = "river stone lamp bread winter glass paper orange window garden silver music".split()  # noqa: SIM905
 SIGNS = "春夏秋冬山水花鸟风雪月云"
 STAGES: list[Any] = [
     {"curate.exact_dedup": {"on": "both"}},
