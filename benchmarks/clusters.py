@@ -2,7 +2,7 @@
 
     python -m benchmarks.clusters FILE… [--model packaged:minilm]
 
-Reads instruction files in any known format, and prints two tables, as docs/clusters.md has them.
+Reads instruction files in any known format, and prints two tables, as docs/word_vectors.md has them.
 
     hashing  cosines of `curate.tfidf` against scikit-learn's exact ones over the same features, of random
              pairs and of each row's 20 nearest among the first 1,500: root of the mean squared difference,

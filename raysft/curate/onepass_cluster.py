@@ -15,8 +15,8 @@ leaders from the start, however alike.
 Above `single_pass_rows` rows: leaders of parts, by a hash of the id, then leaders among those; each row joins
 the most similar of them, and rows that have lost their leader and found no other are clustered once more
 among themselves. So the same holds, but for two things: other rows lead, and a row may join a leader that
-comes after it in the order. Findings say which of both was done; docs/clusters.md, how much it changes. All
-leaders must fit into the memory of one task, with 4 bytes a place of a vector.
+comes after it in the order. Findings say which of both was done; docs/word_vectors.md, how much it changes.
+All leaders must fit into the memory of one task, with 4 bytes a place of a vector.
 
 Yardstick (docs/yardstick.md), after minhash_dedup, with `keep: leaders`, an embedder that reads English
 alone and threshold 0.95: precision 76 %; 88 % of near duplicates and 13 % of paraphrases are resolved then;

@@ -6,9 +6,10 @@ Drops: none.
 
 For stages that compare vectors (curate.semantic_dedup, curate.onepass_cluster, curate.select), in place of
 an embedding: no model, any language, and alike means the same words. Features are words, CJK characters and
-pairs of them, hashed into the vector's places (raysft/algorithms/tfidf.py; docs/clusters.md says how exact
-that is). Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval", is the reason for
-the weights. How rare a word is, is counted over all rows of the run: vectors of two runs do not compare.
+pairs of them, hashed into the vector's places (raysft/algorithms/tfidf.py; how exact that is stands in
+docs/word_vectors.md). Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval", is the
+reason for the weights. How rare a word is, is counted over all rows of the run: vectors of two runs do not
+compare.
 
 Yardstick (docs/yardstick.md): nothing to find; it marks and scores no row.
 """
