@@ -66,12 +66,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Side:
-    """One way to do the work: `run(**arguments)`, in the environment of `peer` where it names one."""
+    """One way to do the work: `run(**arguments)`, in the environment of `peer` where it names one. Its ratio
+    is over the side that `beside` names; the benchmark's first, if it names none."""
 
     name: str
     run: Callable[..., Work]
     peer: str | None = None
     packages: tuple[str, ...] = ()  # distributions whose versions the result names
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ def measured() -> Iterator[None]:
     _marks["begin"] = _now()
     yield
     _marks["end"] = _now()
+
+
+def measured_so_far() -> float:
+    """Seconds since `measured()` was entered."""
+    return time.monotonic() - _marks["begin"][0]
 
 
 def measured_between(begin: float, end: float) -> None:
@@ -256,6 +263,8 @@ def result_of(benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], statement
     """The JSON of a finished benchmark."""
     walls = {name: median(r.wall_s for r in done) for name, done in runs.items()}
     ours = benchmark.sides[0].name
+    beside = {side.name: side.beside or ours for side in benchmark.sides if side.name != ours}
+    own = set(beside.values())
     return {
         "name": benchmark.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -276,7 +285,9 @@ def result_of(benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], statement
             }
             for name, done in runs.items()
         },
-        "ratios": {name: round(wall / walls[ours], 3) for name, wall in walls.items() if name != ours},
+        "ratios": {
+            name: round(walls[name] / walls[other], 3) for name, other in beside.items() if name not in own
+        },
     }
 
 

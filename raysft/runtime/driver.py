@@ -7,7 +7,7 @@ there is to resuming it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,8 @@ from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_fitted
 
 EARLY_CHECK_ROWS = 1000
+WAVE = 50_000
+"""Work shards of one Ray Data execution, which keeps a record of each of its blocks in the driver."""
 
 
 class TooManyBadRows(RuntimeError):
@@ -84,7 +86,8 @@ class Run:
         started = time.monotonic()
         if todo:
             units = {name: unit for name, _, unit in named}
-            for record, form in stream_acquire(self.storage, p, todo):
+            waves = (todo[start : start + WAVE] for start in range(0, len(todo), WAVE))
+            for record, form in (told for wave in waves for told in stream_acquire(self.storage, p, wave)):
                 self.progress.advance(label(p.folder), record)
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
@@ -158,17 +161,16 @@ class Run:
             committed = [records[p.folder][s.unit] for s in shards]
             self._seal(p, committed, wall * share, started_in if p is first else 0.0)
 
-    def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Any:
-        if not todo:
-            return iter(())
-        return stream(
-            self.storage,
-            operators(pending),
-            todo,
-            dict(self.recipe.engines),
-            self.recipe.settings.seed,
-            self.build_engine,
-        )
+    def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Iterator[Any]:
+        for start in range(0, len(todo), WAVE):
+            yield from stream(
+                self.storage,
+                operators(pending),
+                todo[start : start + WAVE],
+                dict(self.recipe.engines),
+                self.recipe.settings.seed,
+                self.build_engine,
+            )
 
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""

@@ -121,3 +121,14 @@ def test_target_of_nested_function_is_refused() -> None:
 
     with pytest.raises(BenchmarkError, match="not a function at the top level"):
         harness.target_of(nested)
+
+
+def test_result_of_a_side_beside_another_has_its_ratio_over_that_one(tmp_path: Path) -> None:
+    given = benchmark(
+        FORMULA, LOOP, Side("feed", sides.sum_by_loop), Side("ideal", sides.sum_by_formula, beside="feed")
+    )
+    runs = {
+        name: [harness.Run(seconds, seconds, 1.0, Work("x"), {})]
+        for name, seconds in (("raysft", 2.0), ("loop", 3.0), ("feed", 4.0), ("ideal", 1.0))
+    }
+    assert harness.result_of(given, runs, "same")["ratios"] == {"loop": 1.5, "ideal": 0.25}

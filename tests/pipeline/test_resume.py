@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raysft.recipe import Recipe
+from raysft.runtime import driver
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import COMMITS, MANIFEST, Manifest, verify
 from raysft.runtime.plan import make_plan
@@ -137,3 +138,19 @@ def test_run_that_stopped_in_a_segment_keeps_its_work_shards_when_their_size_cha
     assert {unit for unit, _ in kept} == names(evolve).keys() - {evolve.shards[0].unit}
     expected = reference(make_plan(again), rows_of(again, after[:1]))
     assert by_id(rows_of(again, after)) == by_id(expected)
+
+
+def test_run_in_waves_of_few_work_shards_has_the_same_rows(
+    local_ray: Capacity,
+    finished: tuple[Path, list[Manifest]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, manifests = finished
+    monkeypatch.setattr(driver, "WAVE", 2)
+    recipe = chain(tmp_path)
+    in_waves, _ = execute(recipe, local_ray)
+    assert max(len(m.shards) for m in in_waves) > driver.WAVE
+    columns = ["id", "messages", "drop_rule"]
+    one = rows_of(chain(folder), manifests).select(columns)
+    assert rows_of(recipe, in_waves).select(columns).sort_by("id").equals(one.sort_by("id"))
