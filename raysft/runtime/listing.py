@@ -19,6 +19,10 @@ MODIFIED = ("LastModified", "mtime", "updated", "last_modified", "created")
 """Names under which file systems of fsspec tell when an object was last written."""
 
 
+PAGE = 1_000
+"""Keys that are asked for at once; S3 gives no more."""
+
+
 @dataclass(frozen=True)
 class Object:
     """One object: its path below the storage root, its size and when it was written, in seconds since 1970
@@ -64,7 +68,7 @@ def _of_bucket(storage: Storage, prefix: str) -> Iterator[Object]:
     fs = storage.filesystem
     bucket, root, _ = fs.split_path(storage.full(""))
     root = f"{root.rstrip('/')}/" if root else ""
-    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": root + prefix}
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": root + prefix, "MaxKeys": PAGE}
     while True:
         page = fs.call_s3("list_objects_v2", **asked)
         for entry in page.get("Contents", []):
