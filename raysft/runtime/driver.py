@@ -26,7 +26,7 @@ from raysft.runtime.passes import Pass
 from raysft.runtime.plan import Plan, operators, segments
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
-from raysft.runtime.stage_cache import StageCache, cache_of
+from raysft.runtime.stage_cache import StageCache, cache_of, places
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_fitted
@@ -212,6 +212,7 @@ class Run:
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
                 findings=tuple(told.get("findings", ())),
+                places=places(self.plan, p),
                 seconds=round(seconds, 3),
                 engine_start_seconds=round(engine_starts, 3),
             ),

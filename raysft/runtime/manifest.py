@@ -63,7 +63,8 @@ class Record:
 class Manifest:
     """A sealed stage: which shards it has, what made them, and where every row went. `version` is the
     stage's VERSION, 0 for what has none; `findings` are the
-    tables (`raysft.stage.finding`) that it wants people to see."""
+    tables (`raysft.stage.finding`) that it wants people to see; `places` stands for where its sources and
+    servers were (raysft/runtime/stage_cache.py), which the fingerprint does not tell."""
 
     stage: str
     folder: str
@@ -79,6 +80,7 @@ class Manifest:
     engines: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
+    places: str = ""
     seconds: float = 0.0
     engine_start_seconds: float = 0.0
     created: str = ""

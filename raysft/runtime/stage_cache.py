@@ -63,11 +63,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class StageCache:
-    """The cache of one run. `meanings` say of each pass what decides its rows beside its fingerprint."""
+    """The cache of one run. `places` are those of each pass by its folder."""
 
     storage: Storage
     run: str
-    meanings: Mapping[str, str]
+    places: Mapping[str, str]
     max_bad_fraction: float
 
     def find(self, p: Pass, parents: Mapping[str, str]) -> list[Entry]:
@@ -85,19 +85,20 @@ class StageCache:
         try:
             about = self.storage.read_json(f"{folder}/{ABOUT}")
             sealed = read_manifest(self.storage, folder)
+            if sealed is None or _entry(sealed) != folder:
+                return None
+            names = [*about["files"], *(record.name for record in sealed.shards)]
+            if any("/" in name for name in names):  # it would be written elsewhere than in the stage's folder
+                return None
+            return Entry(folder, sealed, about["run"], about["files"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):  # torn, or of another version of raysft
             return None
-        if sealed is None or _entry(sealed) != folder or about["meaning"] != self._meaning(sealed.folder):
-            return None
-        return Entry(folder, sealed, about["run"], about["files"])
-
-    def _meaning(self, folder: str) -> str:
-        return self.meanings.get(folder, "")
 
     def _fits(self, sealed: Manifest, p: Pass, parents: Mapping[str, str]) -> bool:
         same = (sealed.fingerprint, sealed.folder, sealed.parents) == (p.fingerprint, p.folder, dict(parents))
+        same = same and sealed.places == self.places[p.folder]
         counts = sealed.counts
         too_bad = p.config is None and counts.quarantined > self.max_bad_fraction * counts.rows_in
         return same and not too_bad
@@ -126,15 +127,10 @@ class StageCache:
         sealed = entry.manifest
         if storage.exists(f"{sealed.folder}/{BARRIER}"):  # it would speak for files that are replaced now
             storage.remove(f"{sealed.folder}/{BARRIER}")
-        names = [
-            *(name for name in entry.files if name != BARRIER),
-            *(n for n in entry.files if n == BARRIER),
-        ]
         _copy_shards(self.storage, entry.folder, storage, sealed.folder, sealed)
-        for name in names:
-            _copy(
-                self.storage, f"{entry.folder}/{name}", storage, f"{sealed.folder}/{name}", entry.files[name]
-            )
+        for name in sorted(entry.files, key=lambda name: name == BARRIER):  # the marker last
+            there, here = f"{entry.folder}/{name}", f"{sealed.folder}/{name}"
+            _copy(self.storage, there, storage, here, entry.files[name])
         storage.write_json(f"{sealed.folder}/{MANIFEST}", sealed.to_json())
 
     def _give_up(self, entry: Entry) -> None:
@@ -143,13 +139,14 @@ class StageCache:
             self.storage.remove(path)
 
     def publish(self, storage: Storage, sealed: Manifest) -> bool:
-        """Copy a run's sealed stage to the cache, its manifest last; False if it is there already.
+        """Copy a run's sealed stage to the cache, its manifest last; False if it is there already, or was
+        sealed without its places.
 
         Raises:
             DigestMismatch: the run's own shard is not what its manifest says.
         """
         folder = _entry(sealed)
-        if self.storage.exists(f"{folder}/{MANIFEST}"):
+        if not sealed.places or self.storage.exists(f"{folder}/{MANIFEST}"):
             return False
         _copy_shards(storage, sealed.folder, self.storage, folder, sealed)
         marker = read_marker(storage, sealed.folder) if sealed.stage != "acquire" else None
@@ -159,8 +156,7 @@ class StageCache:
             files[name] = sha256
         if marker:
             files[BARRIER] = self.storage.write_json(f"{folder}/{BARRIER}", marker).sha256
-        about = {"run": self.run, "meaning": self._meaning(sealed.folder), "files": files}
-        self.storage.write_json(f"{folder}/{ABOUT}", about)
+        self.storage.write_json(f"{folder}/{ABOUT}", {"run": self.run, "files": files})
         self.storage.write_json(f"{folder}/{MANIFEST}", sealed.to_json())
         return True
 
@@ -170,13 +166,13 @@ def cache_of(plan: Plan) -> StageCache | None:
     settings = plan.recipe.settings
     if settings.cache is None:
         return None
-    meanings = {p.folder: meaning(plan, p) for p in plan.all_passes}
-    return StageCache(Storage(settings.cache), settings.run, meanings, settings.max_bad_fraction)
+    known = {p.folder: places(plan, p) for p in plan.all_passes}
+    return StageCache(Storage(settings.cache), settings.run, known, settings.max_bad_fraction)
 
 
-def meaning(plan: Plan, p: Pass) -> str:
-    """What decides a pass's rows and is no part of its fingerprint, since it cannot change within one run's
-    folder unnoticed: the places of the sources, which rows carry along, and the servers that are asked."""
+def places(plan: Plan, p: Pass) -> str:
+    """What two runs must have in common beside a pass's fingerprint, which lets files and servers move: where
+    the sources were, which rows carry along and stages look at, and which servers answered."""
     if p.config is None:
         return digest("sources", *(unit.uri for _, unit in plan.units))
     names = [getattr(p.config, name) for name, _ in stages.engine_fields(p.steps)]

@@ -55,7 +55,7 @@ def test_gc_on_a_bucket_removes_orphans_and_superseded_stages_only(
 def test_cache_on_a_bucket_gives_a_run_in_a_folder_its_stages(s3: S3, tmp_path: Path) -> None:
     one, two = Storage(f"{s3.uri}/runs/one"), Storage(str(tmp_path / "two"))
     made = make(one, ACQUIRE, {})
-    cache = StageCache(Storage(f"{s3.uri}/cache"), "one", {}, 1.0)
+    cache = StageCache(Storage(f"{s3.uri}/cache"), "one", {ACQUIRE.folder: "here"}, 1.0)
     assert cache.publish(one, made)
     notes: list[str] = []
     assert cache.take(two, ACQUIRE, {}, notes.append) is not None

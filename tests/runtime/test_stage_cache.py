@@ -30,7 +30,7 @@ from raysft.runtime.passes import Pass
 from raysft.runtime.plan import make_plan
 from raysft.runtime.preflight import PreflightError
 from raysft.runtime.run import run_recipe
-from raysft.runtime.stage_cache import StageCache, meaning, unreachable
+from raysft.runtime.stage_cache import StageCache, places, unreachable
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import BARRIER, FITTED_VALUES, read_fitted, write_barrier
 from raysft.stage import Counts, Fitted
@@ -41,8 +41,8 @@ ACQUIRE = Pass("acquire", None, 1, "print-0", "stages/00-acquire-print-0", "rows
 RULES = Pass("curate.rules", rules.Config(), 1, "print-1", "stages/01-rules-print-1", "columns", (0,), (1,))
 
 
-def cache_in(folder: Path, run: str = "first", max_bad: float = 1.0, **meanings: str) -> StageCache:
-    told = {p.folder: meanings.get(p.stage.split(".")[-1], "same") for p in (ACQUIRE, RULES)}
+def cache_in(folder: Path, run: str = "first", max_bad: float = 1.0, **places: str) -> StageCache:
+    told = {p.folder: places.get(p.stage.split(".")[-1], "here") for p in (ACQUIRE, RULES)}
     return StageCache(Storage(str(folder / "cache")), run, told, max_bad)
 
 
@@ -59,7 +59,7 @@ def make(
     if p.barriers:
         write_barrier(storage, p.folder, Fitted(values={"threshold": 0.5}), None, "x")
     made = Manifest(p.stage, p.folder, p.fingerprint, p.writes, tuple(records), total(records))
-    return seal(storage, replace(made, parents=dict(parents)))
+    return seal(storage, replace(made, parents=dict(parents), places="here"))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_cache_stage_that_was_published_is_taken_with_all_its_files(
     assert "00-acquire-print: from the cache, made by run first" in notes[0]
 
 
-def test_cache_stage_is_not_found_for_other_parents_fingerprints_or_meanings(
+def test_cache_stage_is_not_found_for_other_parents_fingerprints_or_places(
     tmp_path: Path, one: Storage
 ) -> None:
     acquired, _ = published(tmp_path, one)
@@ -139,6 +139,7 @@ def test_cache_publishing_twice_copies_once(tmp_path: Path, one: Storage) -> Non
     cache = cache_in(tmp_path)
     before = [(o.path, o.modified) for o in objects(cache.storage)]
     assert [cache.publish(one, m) for m in made] == [False, False]
+    assert not cache.publish(one, replace(made[0], places=""))
     assert [(o.path, o.modified) for o in objects(cache.storage)] == before
 
 
@@ -228,7 +229,7 @@ def test_cache_that_is_stopped_while_it_takes_a_stage_leaves_it_unsealed(
     assert cache.take(two, ACQUIRE, {}, lambda line: None) is not None
 
 
-def test_meaning_tells_places_of_sources_and_servers_that_fingerprints_leave_out(tmp_path: Path) -> None:
+def test_places_tell_where_sources_and_servers_were_as_fingerprints_do_not(tmp_path: Path) -> None:
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     for path in (here, there):
         write_conversations(path, [("Name a sea.", "The Baltic Sea.")])
@@ -237,7 +238,7 @@ def test_meaning_tells_places_of_sources_and_servers_that_fingerprints_leave_out
 
     def told(source: Path, **engine: str) -> list[tuple[str, str]]:
         plan = make_plan(recipe_of(tmp_path, [source], stages, engines={"llm": {**server, **engine}}))
-        return [(p.fingerprint, meaning(plan, p)) for p in plan.all_passes]
+        return [(p.fingerprint, places(plan, p)) for p in plan.all_passes]
 
     first = told(here)
     assert told(here) == first
