@@ -182,7 +182,12 @@ def places(plan: Plan, p: Pass) -> str:
 
 def unreachable(cache: str | None) -> list[str]:
     """A line if the root of a cache cannot be written, with the cause."""
-    return [] if cache is None else preflight.not_writable(Storage(cache), "cache")
+    if cache is None:
+        return []
+    try:
+        return preflight.not_writable(Storage(cache), "cache")
+    except (ImportError, ValueError) as error:  # fsspec does not know the protocol, or lacks its package
+        return [f"cache {cache}: cannot be used: {error}"]
 
 
 def states_of(plan: Plan, storage: Storage, with_cache: bool = True) -> dict[str, str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 
+from raysft.cli import OK, WRONG, main
 from raysft.runtime import housekeeping, leftovers
 from raysft.runtime.housekeeping import DAY, Asked, Found, RunInUse, as_text, clean_up, seconds
 from raysft.runtime.leftovers import in_run
@@ -30,6 +32,7 @@ from raysft.runtime.manifest import (
 )
 from raysft.runtime.storage import Storage
 from raysft.stage import Counts
+from tests.fixtures.runs import write_conversations
 
 PAST = Asked(removes=True)
 ALL = Asked(removes=True, superseded=True)
@@ -297,6 +300,36 @@ def test_gc_reads_commit_records_only_where_attempts_compete(
     monkeypatch.setattr(leftovers, "read_record", lambda *a: read.append(a[2]) or record_of(*a))
     assert len(list(in_run(storage))) == 2
     assert read == ["00000", "00001"]
+
+
+def test_gc_command_shows_first_and_removes_when_told(
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(storage, "stages/00-a-1", attempts=2)
+    a_run(storage, ["stages/00-a-1"])
+    assert main(["gc", storage.root]) == OK
+    assert "left alone, since younger than 24 hours: 2 objects" in capsys.readouterr().out
+    for path in (tmp_path / "run").rglob("*.parquet"):
+        os.utime(path, (0, 0))
+    assert main(["gc", storage.root]) == OK
+    assert "would remove 2 objects" in capsys.readouterr().out
+    assert main(["gc", storage.root, "--yes"]) == OK
+    assert "removed 2 objects" in capsys.readouterr().out
+    assert len(storage.names("stages/00-a-1/shards")) == 2
+
+
+def test_gc_command_of_a_recipe_cleans_the_folder_of_its_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_conversations(tmp_path / "a.jsonl", [("Name a sea.", "The Baltic Sea.")])
+    tree = {"run": "one", "root": str(tmp_path / "runs"), "sources": [{"path": str(source)}], "stages": []}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    storage = Storage(str(tmp_path / "runs" / "two"))
+    a_run(storage, [])
+    assert main(["gc", str(tmp_path / "r.yaml"), "--set", "run=two"]) == OK
+    assert capsys.readouterr().out == f"{storage.root}\nnothing to remove\n"
+    assert main(["gc", str(tmp_path / "r.yaml")]) == WRONG
+    assert "runs/one is neither the folder of a run" in capsys.readouterr().err
 
 
 def test_listing_of_a_folder_names_every_object_once_with_its_size(storage: Storage) -> None:

@@ -253,6 +253,8 @@ def test_run_whose_cache_cannot_be_written_is_refused_with_the_cause_before_any_
     recipe = recipe_of(tmp_path, [source], ["curate.rules"], engines={}, cache=str(tmp_path / "cache"))
     (line,) = unreachable(recipe.settings.cache)
     assert line.startswith(f"cache {tmp_path / 'cache'}: cannot be written: ")
+    (line,) = unreachable("nowhere://bucket/cache")
+    assert line.startswith("cache nowhere://bucket/cache: cannot be used: ")
     with pytest.raises(PreflightError, match="cannot be written"):
         run_recipe(recipe)
     assert not (tmp_path / "runs" / "run" / "status.json").exists()
