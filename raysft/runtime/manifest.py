@@ -27,6 +27,7 @@ from raysft.stage import Counts
 
 MANIFEST = "_manifest.json"
 COMMITS = "_commits"
+NOT_CONTENT = ("created", "seconds", "engine_start_seconds", "places")
 
 
 class DigestMismatch(RuntimeError):
@@ -159,10 +160,9 @@ def read_manifest(storage: Storage, folder: str) -> Manifest | None:
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """SHA-256 over the manifest's content without its times: what children and models refer to."""
-    timeless = {
-        k: v for k, v in manifest.to_json().items() if k not in ("created", "seconds", "engine_start_seconds")
-    }
+    """SHA-256 over the manifest's content without its times and places: what children and models refer to."""
+    told = manifest.to_json()
+    timeless = {name: value for name, value in told.items() if name not in NOT_CONTENT}
     return hashlib.sha256(json.dumps(timeless, sort_keys=True, default=list).encode()).hexdigest()
 
 
