@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from raysft.runtime.leftovers import Garbage, in_cache, in_run, kept_of
-from raysft.runtime.listing import objects
+from raysft.runtime.listing import in_bytes, objects
 from raysft.runtime.manifest import COMMITS, MANIFEST
 from raysft.runtime.stage_cache import SHARED
 from raysft.runtime.status import STATUS
@@ -230,11 +230,6 @@ def seconds(text: str) -> float:
     if match is None:
         raise ValueError(f"got {text!r}; allowed: a number and s, m, h or d, such as 1d or 12h")
     return float(match[1]) * UNITS[match[2]]
-
-
-def in_bytes(size: int) -> str:
-    """A size for people."""
-    return f"{size:,} bytes" if size < 1 << 20 else f"{size / 2**20:,.1f} MiB"
 
 
 def as_text(storage: Storage, asked: Asked, found: Found) -> str:

@@ -94,3 +94,8 @@ def _modified(told: dict[str, Any]) -> float | None:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return value.timestamp() if isinstance(value, datetime) else value
+
+
+def in_bytes(size: int) -> str:
+    """A size for people."""
+    return f"{size:,} bytes" if size < 1 << 20 else f"{size / 2**20:,.1f} MiB"

@@ -25,6 +25,7 @@ from typing import Any
 
 from raysft import stage as stages
 from raysft.runtime import preflight
+from raysft.runtime.listing import in_bytes
 from raysft.runtime.manifest import (
     MANIFEST,
     DigestMismatch,
@@ -111,7 +112,7 @@ class StageCache:
         What is spoilt is told, and loses its manifest in the cache, so that no run tries it again.
         """
         for entry in self.find(p, parents):
-            note(f"  {_name(p.folder)}: from the cache, made by run {entry.run}, {_mib(entry.bytes)}")
+            note(f"  {_name(p.folder)}: from the cache, made by run {entry.run}, {in_bytes(entry.bytes)}")
             if p.config is None and (bad := entry.manifest.counts.quarantined):
                 note(f"  {_name(p.folder)}: its {bad:,} bad rows are in quarantine/ of run {entry.run}")
             try:
@@ -215,10 +216,6 @@ def _entry(sealed: Manifest) -> str:
 
 def _name(folder: str) -> str:
     return folder.rsplit("/", 1)[-1].rsplit("-", 1)[0]
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
 
 
 def _copy_shards(source: Storage, folder: str, target: Storage, into: str, sealed: Manifest) -> None:
