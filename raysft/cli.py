@@ -18,7 +18,7 @@ from raysft.recipe import Recipe, RecipeError
 OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
 MISTAKES = ("PreflightError", "LookupError", "WrongExport")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
-NO_RECIPE = ("prompts", "doctor", "merge")
+NO_RECIPE = ("prompts", "doctor", "merge", "gc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("id", help="the row's id")
     explain.add_argument("--json", action="store_true")
     _add_exports(add)
+    _add_gc(add)
     batch = add("export-annotations", _export_annotations, "the files of an annotation batch, for people")
     batch.add_argument("--format", default="jsonl", help="jsonl, csv, label_studio, argilla")
     batch.add_argument("--out", required=True, metavar="FOLDER", help="where the files go")
@@ -128,6 +129,30 @@ def _add_exports(add: Callable[..., argparse.ArgumentParser]) -> None:
     merged.add_argument("adapter", help="the folder of an adapter, or of a run that trained one; or s3://…")
     merged.add_argument("--out", required=True, metavar="FOLDER", help="where the model goes; or s3://…")
     merged.add_argument("--model", help="the base model, if it is not where the adapter says")
+
+
+def _add_gc(add: Callable[..., argparse.ArgumentParser]) -> None:
+    made = add("gc", _gc, "show what nobody needs in a run's folder, or in a cache of stages, and remove it")
+    made.add_argument(
+        "target", metavar="RECIPE|ROOT", help="a recipe, the folder of a run, or a cache's root"
+    )
+    made.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", dest="overrides")
+    made.add_argument("--yes", action="store_true", help="remove it; without this it is only shown")
+    made.add_argument(
+        "--older-than", type=_age, metavar="AGE", help="as 12h or 30d; 1d if unset. A cache's stages need it"
+    )
+    made.add_argument(
+        "--superseded", action="store_true", help="stages too that the run's plan does not name"
+    )
+
+
+def _age(text: str) -> float:
+    from raysft.runtime.housekeeping import seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:
@@ -309,6 +334,15 @@ def _export_annotations(arguments: argparse.Namespace) -> int:
     print(f"batch {batch.name}: {len(batch.rows):,} rows for {', '.join(batch.annotators) or 'nobody'}")
     for path in paths:
         print(path)
+    return OK
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from raysft.runtime import housekeeping
+
+    storage = housekeeping.root_of(arguments.target, arguments.overrides)
+    asked = housekeeping.Asked(arguments.older_than, arguments.superseded, arguments.yes)
+    print(housekeeping.as_text(storage, asked, housekeeping.clean_up(storage, asked)))
     return OK
 
 

@@ -60,6 +60,12 @@ class Settings(StrictModel):
     root: str = Field("runs", description="folder or URI below which runs live")
     seed: int = Field(0, ge=0, description="seed of every choice")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="share of rows that may be quarantined")
+    cache: str | None = Field(
+        None,
+        min_length=1,
+        description="folder or URI where runs share sealed stages: looked in before a stage is made, and "
+        "copied to when one is sealed; nothing is shared if unset",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from raysft.recipe import Recipe
 from raysft.runtime import preflight
 from raysft.runtime.cluster import Capacity, connected, local_capacity
 from raysft.runtime.driver import label
-from raysft.runtime.manifest import read_manifest
 from raysft.runtime.plan import make_plan, operators, resources, segments
+from raysft.runtime.stage_cache import states_of, unreachable
 from raysft.runtime.storage import Storage
 from raysft.train.config import TrainConfig
 from raysft.train.token_config import token_notes
@@ -26,6 +26,9 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
     with connected(address) if joined else nullcontext(local_capacity()) as has:
         problems += preflight.does_not_fit(plan, has, with_training=True)
         cut = segments(plan, has.cpus, has.gpus)
+    cannot = unreachable(recipe.settings.cache)
+    problems += cannot
+    states = states_of(plan, storage, with_cache=not cannot)
     of = {p.folder: i for i, segment in enumerate(cut, 1) for p in segment}
     stages = [
         {
@@ -36,7 +39,8 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
             "engine": p.engine,
             "writes": p.writes,
             "segment": of.get(p.folder, 0),
-            "is_sealed": read_manifest(storage, p.folder) is not None,
+            "is_sealed": states[p.folder] == "sealed",
+            "is_in_cache": states[p.folder] == "in cache",
         }
         for p in plan.all_passes
     ]
@@ -98,7 +102,7 @@ def as_text(shown: dict[str, Any]) -> str:
         f"  {'stage':<26} {'segment':>7}  {'engine':<12} {'fingerprint':<12}  state",
     ]
     for s in shown["stages"]:
-        state = "sealed, skipped" if s["is_sealed"] else "to do"
+        state = "in the cache" if s["is_in_cache"] else "sealed, skipped" if s["is_sealed"] else "to do"
         place = f"{s['segment'] or '':>7}  {s['engine'] or '':<12} {s['fingerprint'][:12]}"
         lines.append(f"  {s['label']:<26} {place}  {state}")
     has = shown["cluster"]

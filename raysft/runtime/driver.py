@@ -26,6 +26,7 @@ from raysft.runtime.passes import Pass
 from raysft.runtime.plan import Plan, operators, segments
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
+from raysft.runtime.stage_cache import StageCache, cache_of, places
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_fitted
@@ -33,6 +34,8 @@ from raysft.runtime.work import read_fitted
 EARLY_CHECK_ROWS = 1000
 WAVE = 50_000
 """Work shards of one Ray Data execution, which keeps a record of each of its blocks in the driver."""
+PLAN = "plan.json"
+"""Names the folders of the plan that a run was last started with, by which housekeeping knows all others."""
 
 
 class TooManyBadRows(RuntimeError):
@@ -53,6 +56,7 @@ class Run:
     progress: Progress
     status: Status
     build_engine: EngineBuilder = build_engine
+    cache: StageCache | None = None
     sealed: list[Manifest] = field(default_factory=list)
 
     @property
@@ -63,6 +67,7 @@ class Run:
         """Acquire and run every pass of the plan; returns their manifests."""
         text = yaml.safe_dump(dict(self.recipe.resolved), allow_unicode=True, sort_keys=False)
         self.storage.write_bytes("recipe.yaml", text.encode())
+        self.storage.write_json(PLAN, {"folders": [p.folder for p in self.plan.whole]})
         for name, prompt in self.recipe.prompts.items():
             self.storage.write_bytes(f"prompts/{name}{SUFFIX}", prompt.encode())
         for note in self.plan.notes:
@@ -74,9 +79,7 @@ class Run:
 
     def _acquire(self) -> None:
         p = self.plan.acquire
-        known = manifest.read_manifest(self.storage, p.folder)
-        if known is not None:
-            self._keep(known)
+        if self._finds(p):
             return
         named = [(f"{n:05d}", self.recipe.sources[i], unit) for n, (i, unit) in enumerate(self.plan.units)]
         records = manifest.read_records(self.storage, p.folder)
@@ -108,18 +111,37 @@ class Run:
                 f"max_bad_fraction allows {bound:g}. They are in {place}"
             )
 
-    def _keep(self, known: Manifest) -> None:
+    def _finds(self, p: Pass) -> bool:
+        """Go on with a pass as it was sealed already, in this run's folder or in the cache, if it was."""
+        parents = manifest.parents_of(self.sealed)
+        known, where = manifest.read_manifest(self.storage, p.folder), "an earlier run"
+        if known is None or known.parents != parents:
+            found = self.cache.take(self.storage, p, parents, self.progress.note) if self.cache else None
+            if found is None:
+                return False
+            known, where = found.manifest, f"run {found.run}"
         self.sealed.append(known)
-        self.progress.skipped(label(known.folder), known.counts)
+        self.progress.skipped(label(known.folder), known.counts, where)
+        self._share(known)
+        return True
+
+    def _share(self, sealed: Manifest) -> None:
+        """Publish a sealed stage in the cache. The run has what it needs without, so that a cache which fails
+        now is only told of; the next start tries again."""
+        if self.cache is None:
+            return
+        try:
+            self.cache.publish(self.storage, sealed)
+        except Exception as error:  # any store's own error: its text is the answer
+            told = f"{type(error).__name__}: {error}"
+            self.progress.note(
+                f"  {label(sealed.folder)}: not in the cache {self.cache.storage.uri()}: {told}"
+            )
 
     def _run_segment(self, segment: Sequence[Pass]) -> None:
         """Run what of a segment is not sealed: its barrier, then all its passes in one stream."""
         pending = list(segment)
-        while pending:
-            known = manifest.read_manifest(self.storage, pending[0].folder)
-            if known is None or known.parents != manifest.parents_of(self.sealed):
-                break
-            self._keep(known)
+        while pending and self._finds(pending[0]):
             pending.pop(0)
         if not pending:
             return
@@ -192,6 +214,7 @@ class Run:
                 config=p.semantic_config if p.config is not None else {},
                 engines={p.engine: dict(self.plan.identities[p.engine])} if p.engine else {},
                 findings=tuple(told.get("findings", ())),
+                places=places(self.plan, p),
                 seconds=round(seconds, 3),
                 engine_start_seconds=round(engine_starts, 3),
             ),
@@ -200,6 +223,7 @@ class Run:
         self.progress.end(label(p.folder), sealed.counts, sealed.seconds)
         for note in told.get("notes", ()):
             self.progress.note(f"  {label(p.folder)}: {note}")
+        self._share(sealed)
 
 
 def label(folder: str) -> str:
@@ -232,7 +256,7 @@ def start(
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, build_engine)
+        run = Run(plan, storage, has, progress, status, build_engine, cache_of(plan))
         try:
             run.execute()
             if finish:

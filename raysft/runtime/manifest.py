@@ -27,6 +27,7 @@ from raysft.stage import Counts
 
 MANIFEST = "_manifest.json"
 COMMITS = "_commits"
+NOT_CONTENT = ("created", "seconds", "engine_start_seconds", "places")
 
 
 class DigestMismatch(RuntimeError):
@@ -63,7 +64,8 @@ class Record:
 class Manifest:
     """A sealed stage: which shards it has, what made them, and where every row went. `version` is the
     stage's VERSION, 0 for what has none; `findings` are the
-    tables (`raysft.stage.finding`) that it wants people to see."""
+    tables (`raysft.stage.finding`) that it wants people to see; `places` stands for where its sources and
+    servers were (raysft/runtime/stage_cache.py), which the fingerprint does not tell."""
 
     stage: str
     folder: str
@@ -79,6 +81,7 @@ class Manifest:
     engines: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
+    places: str = ""
     seconds: float = 0.0
     engine_start_seconds: float = 0.0
     created: str = ""
@@ -157,10 +160,9 @@ def read_manifest(storage: Storage, folder: str) -> Manifest | None:
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """SHA-256 over the manifest's content without its times: what children and models refer to."""
-    timeless = {
-        k: v for k, v in manifest.to_json().items() if k not in ("created", "seconds", "engine_start_seconds")
-    }
+    """SHA-256 over the manifest's content without its times and places: what children and models refer to."""
+    told = manifest.to_json()
+    timeless = {name: value for name, value in told.items() if name not in NOT_CONTENT}
     return hashlib.sha256(json.dumps(timeless, sort_keys=True, default=list).encode()).hexdigest()
 
 

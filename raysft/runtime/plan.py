@@ -30,7 +30,7 @@ ACQUIRE_VERSION = 3
 @dataclass(frozen=True)
 class Plan:
     """All that a run will do. `acquire` is the folder of the sources' samples; `notes` are lines for the
-    user about what in the recipe has no effect or needs care."""
+    user about what in the recipe has no effect or needs care; `later` are passes that `until` cut off."""
 
     recipe: Recipe
     units: tuple[tuple[int, Unit], ...]
@@ -38,10 +38,16 @@ class Plan:
     passes: tuple[Pass, ...]
     identities: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...] = ()
+    later: tuple[Pass, ...] = ()
 
     @property
     def all_passes(self) -> tuple[Pass, ...]:
         return (self.acquire, *self.passes)
+
+    @property
+    def whole(self) -> tuple[Pass, ...]:
+        """The passes of the recipe, also those that this run does not come to."""
+        return (*self.all_passes, *self.later)
 
     def until(self, stage: str) -> Plan:
         """The plan cut after the last pass of a stage, given as `family.name` or `name`.
@@ -51,11 +57,14 @@ class Plan:
         """
         last = [i for i, p in enumerate(self.passes) if stage in (p.stage, p.stage.split(".")[1])]
         if stage == "acquire":
-            return replace(self, passes=())
+            return self._cut(0)
         if not last:
             known = ", ".join(dict.fromkeys(p.stage for p in self.passes))
             raise LookupError(f"no stage {stage!r} in this recipe; it has: acquire, {known}")
-        return replace(self, passes=self.passes[: last[-1] + 1])
+        return self._cut(last[-1] + 1)
+
+    def _cut(self, passes: int) -> Plan:
+        return replace(self, passes=self.passes[:passes], later=(*self.passes[passes:], *self.later))
 
 
 def make_plan(recipe: Recipe) -> Plan:

@@ -111,12 +111,12 @@ def _pool_problem(p: Pass, plan: Plan, has: Capacity) -> list[str]:
     ]
 
 
-def not_writable(storage: Storage) -> list[str]:
-    """A line if the run's root cannot be written, with the cause."""
+def not_writable(storage: Storage, field: str = "root") -> list[str]:
+    """A line if a root that a field of the recipe names cannot be written, with the cause."""
     probe = f"_probe-{uuid.uuid4().hex[:8]}"
     try:
         storage.write_bytes(probe, b"raysft")
         storage.remove(probe)
     except Exception as error:  # any store's own error: its text is the answer
-        return [f"root {storage.uri()}: cannot be written: {type(error).__name__}: {error}"]
+        return [f"{field} {storage.uri()}: cannot be written: {type(error).__name__}: {error}"]
     return []

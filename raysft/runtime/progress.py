@@ -53,11 +53,11 @@ class Progress:
         """Print a line above the view."""
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def skipped(self, label: str, counts: Counts) -> None:
-        """A stage that was sealed by an earlier run."""
+    def skipped(self, label: str, counts: Counts, where: str = "an earlier run") -> None:
+        """A stage that was sealed before."""
         self._lines[label] = _Line(label, 0, counts=counts, state="kept")
         if not self._live:
-            self.note(f"  {label:<28} kept from an earlier run: {counts.rows_out:,} rows")
+            self.note(f"  {label:<28} kept from {where}: {counts.rows_out:,} rows")
 
     def begin(self, labels: Sequence[str], shards: int, done: int) -> None:
         """Stages that now run together over so many work shards, of which some are done already."""

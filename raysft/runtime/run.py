@@ -23,6 +23,7 @@ from raysft.runtime.manifest import Manifest, manifest_digest, parents_of, read_
 from raysft.runtime.plan import Plan, make_plan
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine
+from raysft.runtime.stage_cache import unreachable
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.terminal import log_path, terminal_kept
@@ -64,7 +65,7 @@ def run_recipe(
     trains = trains and until is None and recipe.train is not None
     storage = Storage(recipe.run_root)
     status = Status(storage, recipe.settings.run)
-    problems = preflight.not_writable(storage)
+    problems = [*preflight.not_writable(storage), *unreachable(recipe.settings.cache)]
     if problems:
         raise preflight.PreflightError(problems)
     outcomes: list[Outcome] = []

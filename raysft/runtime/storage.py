@@ -65,6 +65,11 @@ class Storage:
         """Whether the root is a folder of this machine."""
         return self._is_local
 
+    @property
+    def filesystem(self) -> Any:
+        """The fsspec file system behind it, for what goes beyond whole objects."""
+        return self._fs
+
     def uri(self, path: str = "") -> str:
         """The path as a user would type it."""
         return f"{self.root.rstrip('/')}/{path}" if path else self.root
