@@ -142,7 +142,9 @@ def test_image_is_the_same_in_every_file_and_names_this_version() -> None:
 def test_homes_in_launcher_files_are_that_of_the_image() -> None:
     (home,) = re.findall(r"--home-dir (\S+)", DOCKERFILE)
     for name in LAUNCHER_FILES:
-        assert all(path.startswith(f"{home}/") for path in launcher_file(name)["file_mounts"])
+        mounts = launcher_file(name)["file_mounts"]
+        assert all(path.startswith(f"{home}/") for path in mounts)
+        assert all(path.startswith("~/") or (ROOT / path).is_file() for path in mounts.values())
 
 
 def test_entrypoint_of_the_job_is_in_the_image() -> None:

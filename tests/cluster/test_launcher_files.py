@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from typing import Any
 
 import botocore.session
@@ -71,7 +72,7 @@ def test_token_authentication_is_on_in_every_container_and_the_token_stays_a_fil
     config: dict[str, Any],
 ) -> None:
     assert "-e RAY_AUTH_MODE=token" in config["docker"]["run_options"]
-    assert config["file_mounts"] == {"/srv/ray/.ray/auth_token": "~/.ray/auth_token"}
+    assert config["file_mounts"]["/srv/ray/.ray/auth_token"] == "~/.ray/auth_token"
     assert "RAY_AUTH_TOKEN=" not in str(config)
 
 
@@ -90,6 +91,13 @@ def test_nothing_is_installed_when_a_node_starts(config: dict[str, Any]) -> None
     """Ray's defaults would pip install a nightly build of Ray on the head."""
     commands = config["head_setup_commands"] + config["worker_setup_commands"]
     assert not [command for command in commands if "pip" in command or "apt" in command]
+
+
+def test_commands_for_the_nodes_are_shell_that_can_be_read(config: dict[str, Any]) -> None:
+    kinds = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    for command in (c for kind in kinds for c in config[f"{kind}_commands"]):
+        read = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+        assert not read.returncode, f"{command}: {read.stderr}"
 
 
 def test_node_configs_for_aws_are_what_ec2_takes() -> None:

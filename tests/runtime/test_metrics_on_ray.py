@@ -10,6 +10,8 @@ from pathlib import Path
 import ray
 
 from raysft.runtime.cluster import Capacity
+from raysft.runtime.driver import label
+from raysft.runtime.metrics import OUTCOMES
 from tests.fixtures.runs import execute, fake_engines, recipe_of, write_conversations
 
 PATIENCE_S = 60.0
@@ -20,7 +22,7 @@ Series = dict[tuple[str, ...], float]
 
 
 def scraped() -> dict[str, Series]:
-    """The series of `RUN` on this node, by name and by the values of their tags in the order of the tags' names."""
+    """The series of `RUN` on this node: by name, and by the values of their tags in the order of names."""
     port = ray.nodes()[0]["MetricsExportPort"]
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
@@ -41,18 +43,19 @@ def test_run_on_ray_tells_rows_drops_tokens_and_busy_seconds(local_ray: Capacity
     stages = ["curate.exact_dedup", {"augment.respond": {"engine": "llm", "rows_per_shard": 2}}]
     recipe = recipe_of(tmp_path, [source], stages, run=RUN, engines=fake_engines(tmp_path))
     manifests, _ = execute(recipe, local_ray)
+    rows = {
+        (outcome, label(manifest.folder)): n
+        for manifest in manifests
+        for outcome in OUTCOMES
+        if (n := getattr(manifest.counts, outcome))
+    }
     deadline = time.monotonic() + PATIENCE_S
     found = scraped()
-    while len(found) < 4 and time.monotonic() < deadline:
+    while found.get("ray_raysft_rows_total") != rows and time.monotonic() < deadline:
         time.sleep(0.5)
         found = scraped()
-    assert found["ray_raysft_rows_total"] == {
-        (outcome, f"{manifest.folder.rsplit('/')[-1].rsplit('-', 1)[0]}"): rows
-        for manifest in manifests
-        for outcome in ("passed", "consumed", "dropped_in", "made_kept", "made_dropped")
-        if (rows := getattr(manifest.counts, outcome))
-    }
-    dropped = {rule: rows for (rule, _), rows in found["ray_raysft_dropped_rows_total"].items()}
+    assert found["ray_raysft_rows_total"] == rows
+    dropped = {rule: n for (rule, _), n in found["ray_raysft_dropped_rows_total"].items()}
     assert dropped == {"exact_duplicate": 6}
     generated = sum(record.tokens for manifest in manifests for record in manifest.shards)
     assert found["ray_raysft_tokens_total"]["llm", "generated"] == generated > 0
