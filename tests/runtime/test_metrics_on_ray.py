@@ -84,7 +84,7 @@ def test_vllm_engine_of_a_worker_tells_its_own_numbers_to_ray(local_ray: Capacit
         deadline, told = time.monotonic() + PATIENCE_S, dict[str, float]()
         while told.get("ray_vllm_prompt_tokens_total", 0) < asked and time.monotonic() < deadline:
             time.sleep(0.5)
-            told = {n: value for n, tags, value in exported("ray_vllm_") if tags["model_name"] == model}
+            told = {n: value for n, tags, value in exported("ray_vllm_") if tags.get("model_name") == model}
     finally:
         engine.close()
     assert told["ray_vllm_prompt_tokens_total"] >= asked, "what it read to warm up is told too"
