@@ -129,11 +129,13 @@ def test_pods_run_as_the_user_of_the_image_without_privileges(cluster: dict[str,
 def test_pods_get_what_they_ask_for_and_wait_for_nodes_of_their_pool(cluster: dict[str, Any]) -> None:
     for pod in pod_templates(cluster):
         resources = pod["containers"][0]["resources"]
-        assert resources["requests"] == resources["limits"], (
-            "Ray counts the limits, Kubernetes places by requests"
-        )
+        assert resources["requests"] == resources["limits"], "a pod that is promised less is killed first"
     for group in cluster["workerGroupSpecs"]:
-        assert group["template"]["spec"]["nodeSelector"] == group["labels"]
+        pod = group["template"]["spec"]
+        assert pod["nodeSelector"] == group["labels"]
+        limits = pod["containers"][0]["resources"]["limits"]
+        assert limits.get("nvidia.com/gpu") == group["resources"].get("GPU")
+        assert int(limits["cpu"]) < int(group["resources"]["CPU"]), "Kubernetes keeps some of each machine"
 
 
 def test_job_ends_its_cluster_and_waits_for_nothing_for_ever() -> None:
