@@ -56,10 +56,11 @@ Encode = Callable[[Sequence[Mapping[str, str]], Any], Encoded]
 """`encode(messages, tokenizer)`: renders a conversation and labels what the assistant wrote."""
 
 
-def build(spec: Engine, encode: Encode | None = None) -> Any:
+def build(spec: Engine, encode: Encode | None = None, *, tells_ray: bool = False) -> Any:
     """The running engine that a spec describes; its library is imported only here.
 
-    `encode` renders a conversation and labels its assistant tokens; a scorer needs it.
+    `encode` renders a conversation and labels its assistant tokens; a scorer needs it. `tells_ray` is for
+    workers of Ray: vLLM's own metrics go to Ray's.
 
     Raises:
         ValueError: the spec can never work (adapter refused, key missing, no chat template, no `encode`).
@@ -68,7 +69,7 @@ def build(spec: Engine, encode: Encode | None = None) -> Any:
     if isinstance(spec, VllmSpec):
         from raysft.engines.vllm_engine import VllmEngine
 
-        return VllmEngine(spec)
+        return VllmEngine(spec, tells_ray=tells_ray)
     if isinstance(spec, OpenAISpec):
         from raysft.engines.openai_engine import OpenAIEngine
 

@@ -71,15 +71,17 @@ class Life:
 
 
 class VllmEngine:
-    """An `LLM` on vLLM. `start_seconds` is what the last start of the engine took.
+    """An `LLM` on vLLM. `start_seconds` is what the last start of the engine took. With `tells_ray`, vLLM's
+    own metrics (KV cache, running and waiting requests, tokens, latencies) go to Ray's of this worker.
 
     Raises:
         ValueError: the adapter or the tokenizer can never work with vLLM.
         EngineError: the engine did not start.
     """
 
-    def __init__(self, spec: VllmSpec) -> None:
+    def __init__(self, spec: VllmSpec, *, tells_ray: bool = False) -> None:
         self.spec = spec
+        self._tells_ray = tells_ray
         self.identity = model_identity(spec)
         self.start_seconds = 0.0
         self.model = resolve_model(spec.model)
@@ -264,7 +266,8 @@ class VllmEngine:
         started = time.monotonic()
         with STARTING:
             others = engine_cores()
-            future = self._loop.submit(_start_llm(engine_arguments(self.spec, self.model, self.adapter)))
+            arguments = engine_arguments(self.spec, self.model, self.adapter)
+            future = self._loop.submit(_start_llm(arguments, self._tells_ray))
             while not future.done():
                 concurrent.futures.wait([future], timeout=0.1)
                 for pid in engine_cores() - others:
@@ -403,11 +406,16 @@ def engine_processes(llm: AsyncLLM) -> dict[int, str]:
     return {pid: start_time(pid) for core in cores for pid in [core, *descendants(core)]}
 
 
-async def _start_llm(arguments: dict[str, Any]) -> AsyncLLM:
+async def _start_llm(arguments: dict[str, Any], tells_ray: bool) -> AsyncLLM:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    loggers: list[Any] = []
+    if tells_ray:
+        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+        loggers.append(RayPrometheusStatLogger)
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
 
 
 async def _warm_up(llm: AsyncLLM) -> None:

@@ -22,6 +22,7 @@ from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest, Record
+from raysft.runtime.metrics import RunMetrics
 from raysft.runtime.passes import Pass
 from raysft.runtime.plan import Plan, operators, segments
 from raysft.runtime.progress import Progress
@@ -59,6 +60,9 @@ class Run:
     cache: StageCache | None = None
     sealed: list[Manifest] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.metrics = RunMetrics(self.recipe.settings.run)
+
     @property
     def recipe(self) -> Recipe:
         return self.plan.recipe
@@ -92,6 +96,7 @@ class Run:
             waves = (todo[start : start + WAVE] for start in range(0, len(todo), WAVE))
             for record, form in (told for wave in waves for told in stream_acquire(self.storage, p, wave)):
                 self.progress.advance(label(p.folder), record)
+                self.metrics.committed(label(p.folder), record.counts)
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
                 self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
@@ -171,6 +176,7 @@ class Run:
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
+                self.metrics.committed(label(folder), record.counts)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:

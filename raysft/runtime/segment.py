@@ -23,6 +23,7 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 from raysft.engines.build import build
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.runtime.manifest import Record
+from raysft.runtime.metrics import EngineMetrics, MeasuredEngine, run_name
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Job, WorkShard, pack_table, run_passes, unpack_table
 from raysft.train.chat import encode
@@ -36,8 +37,8 @@ EngineBuilder = Callable[[Engine], Any]
 
 
 def build_engine(spec: Engine) -> Any:
-    """The engine of a spec; scorers see conversations as training does."""
-    return build(spec, encode=encode)
+    """The engine of a spec; scorers see conversations as training does, and vLLM's own metrics go to Ray."""
+    return build(spec, encode=encode, tells_ray=True)
 
 
 def stream(
@@ -142,10 +143,15 @@ class EngineWorker:
         """The engine; the first call builds it and the others wait."""
         with self._lock:
             if self._engine is None:
-                self._engine = self._build(self._spec)
-                seconds = getattr(self._engine, "start_seconds", 0.0)
+                built = self._build(self._spec)
+                seconds = getattr(built, "start_seconds", 0.0)
                 self._starts[f"{self._spec.kind}-{os.getpid()}"] = seconds
+                self._engine = MeasuredEngine(built, self._metrics())
             return self._engine
+
+    def _metrics(self) -> EngineMetrics:
+        name = next(p.engine for p in self._job.passes if p.engine)
+        return EngineMetrics(run_name(self._job.storage.root), name, on_gpu=self._spec.gpus > 0)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from raysft.runtime.metrics import TrainingMetrics
 from raysft.runtime.storage import Storage
 from raysft.train.collective import Collective
 from raysft.train.config import TrainConfig
@@ -44,6 +45,7 @@ class Reports:
         self._title = title
         self._is_first = collective.rank == 0
         self._speedometer = Speedometer(model, config.precision, collective.size)
+        self._metrics = TrainingMetrics(title) if self._is_first else None
         self._tracking: Tracking | None = None
         self._before: dict[str, float | None] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -55,8 +57,9 @@ class Reports:
         """Tell of a step that ended."""
         self.speed = self._speedometer.read(report)
         self._step = report.step
-        if not self._is_first:
+        if self._metrics is None:
             return
+        self._metrics.after_step(report.step, report.loss, self.speed.tokens_per_second)
         self._trackers(report.step - 1).step(report, self.speed)
         now = time.monotonic()
         if now - self._written >= PROGRESS_EVERY_S:
