@@ -1,6 +1,7 @@
 """The command line: `raysft --help` lists the commands.
 
-Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 130 stopped.
+Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 3 the recipe's
+budget is used up, 130 stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
 
-OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+OK, FAILED, WRONG, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 130
 MISTAKES = ("PreflightError", "LookupError", "WrongExport")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
 NO_RECIPE = ("prompts", "doctor", "merge")
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"raysft: {error}", file=sys.stderr)
         return WRONG
     except Exception as error:
+        if type(error).__name__ == "OverBudget":
+            print(f"raysft: {error}", file=sys.stderr)
+            return OVER_BUDGET
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
         print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)

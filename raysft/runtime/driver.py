@@ -20,6 +20,7 @@ from raysft.recipe import Recipe
 from raysft.runtime import chain, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
+from raysft.runtime.budget import Watch
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest, Record
 from raysft.runtime.passes import Pass
@@ -50,6 +51,7 @@ class Run:
     capacity: Capacity
     progress: Progress
     status: Status
+    watch: Watch
     build_engine: EngineBuilder = build_engine
     sealed: list[Manifest] = field(default_factory=list)
 
@@ -86,6 +88,7 @@ class Run:
             units = {name: unit for name, _, unit in named}
             for record, form in stream_acquire(self.storage, p, todo):
                 self.progress.advance(label(p.folder), record)
+                self.watch.task(p.folder, record.seconds)
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
                 self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
@@ -120,6 +123,7 @@ class Run:
             pending.pop(0)
         if not pending:
             return
+        self.watch.check()
         started = time.monotonic()
         self.status.running(", ".join(label(p.folder) for p in pending))
         ranges = chain.plan_ranges(self.storage, self.sealed, pending)
@@ -138,17 +142,23 @@ class Run:
                 engines=self.recipe.engines,
                 build_engine=self.build_engine,
             )
+            self.watch.task(pending[0].folder, time.monotonic() - started)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
         engine_starts: dict[str, float] = {}
+        in_tasks = {p.folder for o in operators(pending) if not o.engine for p in o.passes}
         for committed, starts in self._stream(pending, todo):
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
+                if folder in in_tasks:
+                    self.watch.task(folder, record.seconds)
+            self.watch.look()
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:
+            self.watch.check()
             raise Uncommitted(f"{len(missing)} of {len(shards)} work shards are not committed; run again")
         wall, started_in = time.monotonic() - started, sum(engine_starts.values())
         work = {p.folder: sum(records[p.folder][s.unit].seconds for s in shards) for p in pending}
@@ -168,6 +178,8 @@ class Run:
             dict(self.recipe.engines),
             self.recipe.settings.seed,
             self.build_engine,
+            session=self.watch.session,
+            stop=self.watch.stop,
         )
 
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
@@ -183,6 +195,7 @@ class Run:
                 writes=p.writes,
                 shards=tuple(shards),
                 counts=manifest.total(shards),
+                usage=manifest.total_usage(shards),
                 base=base,
                 round=p.round,
                 version=getattr(stages.load(p.stage), "VERSION", 0) if p.config is not None else 0,
@@ -215,22 +228,27 @@ def start(
     with_training: bool = False,
     finish: Callable[[Run], None] | None = None,
     build_engine: EngineBuilder = build_engine,
+    watch: Watch | None = None,
 ) -> list[Manifest]:
     """Preflight, join the cluster, run the plan, then `finish` (export, training, report).
 
     Raises:
+        OverBudget: a limit of the recipe's budget is reached.
         PreflightError: lists all that would keep the run from ending well.
     """
     problems = preflight.missing_models(plan.recipe)
     if problems:
         raise preflight.PreflightError(problems)
+    recipe = plan.recipe
+    watch = watch or Watch(storage, recipe.budget, recipe.prices, progress.note)
     with ExitStack() as stack:
+        stack.enter_context(watch)
         has = stack.enter_context(join())
         problems = preflight.does_not_fit(plan, has, with_training)
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, build_engine)
+        run = Run(plan, storage, has, progress, status, watch, build_engine)
         try:
             run.execute()
             if finish:

@@ -53,13 +53,14 @@ def train_run(
     config: TrainConfig,
     settings: Settings,
     progress: Progress,
+    session: str = "",
 ) -> dict[str, Any]:
     """Pack the sealed, curated rows and train on them; see `launch` for what is returned."""
     packed = pack_stage(storage, sealed, config)
     progress.note(f"  {'train.pack':<28} {packed.counts.passed:,} of {packed.counts.rows_in:,} samples fit")
     for line in findings_as_lines(packed.findings):
         progress.note(f"  {'':<28} {line}")
-    return launch(storage, packed, config, title=settings.run, note=progress.note)
+    return launch(storage, packed, config, title=settings.run, note=progress.note, session=session)
 
 
 def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
@@ -84,12 +85,14 @@ def launch(
     title: str = "raysft",
     note: Callable[[str], None] = lambda line: None,
     on_step: OnStep | None = None,
+    session: str = "",
 ) -> dict[str, Any]:
     """Train on a joined Ray cluster, evaluate before and after, and write adapter or model.
 
     Args:
         note: gets a line of progress now and then.
         on_step: called in every worker after each step; must be picklable.
+        session: the driver's, below which workers tell how long they were alive; "" if nobody asks.
 
     Returns:
         loss_before, loss_after, perplexity_before, perplexity_after (None without held-out samples),
@@ -127,6 +130,7 @@ def launch(
         "config": _anywhere(config).model_dump_json(),
         "title": title,
         "on_step": on_step,
+        "session": session,
         "most_learnt": checked.most_learnt,
     }
     trainer = TorchTrainer(
