@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "validate and show stages, fingerprints, what is sealed, resources")
     plan.add_argument("--json", action="store_true")
     plan.add_argument("--address", help="compare with this cluster instead of a local Ray")
+    plan.add_argument(
+        "--rates", metavar="RUN", help="estimate by what an earlier run measured: its folder, or s3://…"
+    )
     add("status", _status, "what became of a run")
     add("report", _report, "write the report page again from the sealed stages")
     explain = add("explain", _explain, "the whole life of a row, kept or dropped")
@@ -182,7 +185,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from raysft.runtime import describe
 
     loaded = _load(arguments, looks=True)
-    shown = describe.describe(loaded, arguments.address)
+    shown = describe.describe(loaded, arguments.address, arguments.rates)
     print(json.dumps(shown, indent=2) if arguments.json else describe.as_text(shown))
     return WRONG if shown["problems"] else OK
 
