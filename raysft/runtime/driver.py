@@ -17,7 +17,7 @@ import yaml
 from raysft import stage as stages
 from raysft.augment.prompts import SUFFIX
 from raysft.recipe import Recipe
-from raysft.runtime import chain, manifest, preflight
+from raysft.runtime import chain, ledger, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
 from raysft.runtime.budget import Watch
@@ -29,7 +29,7 @@ from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import read_fitted
+from raysft.runtime.work import WorkShard, read_fitted
 
 EARLY_CHECK_ROWS = 1000
 
@@ -131,18 +131,7 @@ class Run:
         labels = [label(p.folder) for p in pending]
         if pending[0].barriers:
             self.progress.begin(labels, len(shards), 0)
-            seed, partitions = self.recipe.settings.seed, int(self.capacity.cpus)
-            shards = run_barriers(
-                self.storage,
-                pending[0],
-                shards,
-                seed,
-                partitions,
-                sealed=self.sealed,
-                engines=self.recipe.engines,
-                build_engine=self.build_engine,
-            )
-            self.watch.task(pending[0].folder, time.monotonic() - started)
+            shards = self._run_barriers(pending[0], shards)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
@@ -167,6 +156,29 @@ class Run:
             first = next((q for q in pending if q.engine), None)
             committed = [records[p.folder][s.unit] for s in shards]
             self._seal(p, committed, wall * share, started_in if p is first else 0.0)
+
+    def _run_barriers(self, p: Pass, shards: Sequence[WorkShard]) -> list[WorkShard]:
+        """Run a pass's barrier. One CPU is told of for its time, and of an engine that it fits with all."""
+        started = time.monotonic()
+        fits = [step for step in (p.steps[i] for i in p.barriers) if isinstance(step, stages.Fit)]
+        named = {getattr(p.config, step.engine) for step in fits if step.engine} - {None}
+        with ExitStack() as stack:
+            for name in named:
+                spec = self.recipe.engines[name]
+                held = (ledger.ENGINE, name, spec.cpus, spec.gpus)
+                stack.enter_context(ledger.told(self.storage, self.watch.session, *held))
+            found = run_barriers(
+                self.storage,
+                p,
+                shards,
+                self.recipe.settings.seed,
+                int(self.capacity.cpus),
+                sealed=self.sealed,
+                engines=self.recipe.engines,
+                build_engine=self.build_engine,
+            )
+        self.watch.task(p.folder, time.monotonic() - started)
+        return found
 
     def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Any:
         if not todo:
