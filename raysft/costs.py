@@ -35,7 +35,9 @@ class Prices(StrictModel):
         0.0, ge=0, description="price of one logical CPU reserved for an hour; 0 if unset"
     )
     currency: str = Field(
-        "USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code that is printed behind a cost; USD if unset"
+        "USD",
+        pattern=r"^[A-Z]{3}$",
+        description="three capital letters, such as EUR, to print with a cost; USD if unset",
     )
     engines: Mapping[str, TokenPrices] = Field(
         default_factory=dict, description="engine of this recipe → prices of its tokens; none if unset"
