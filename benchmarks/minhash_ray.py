@@ -116,6 +116,7 @@ def acquired(rows: int) -> tuple[Storage, list[Manifest]]:
 def stage_run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
     """A run that has the stage still before it."""
     from raysft import recipe
+    from raysft.runtime.budget import Watch
     from raysft.runtime.driver import Run
     from raysft.runtime.plan import make_plan
     from raysft.runtime.progress import Progress
@@ -133,7 +134,8 @@ def stage_run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
     plan, storage = make_plan(loaded), Storage(loaded.run_root)
     for p in plan.passes:
         shutil.rmtree(storage.full(p.folder), ignore_errors=True)
-    return Run(plan, storage, capacity, Progress(), Status(storage, "run"))
+    watch = Watch(storage, loaded.budget, loaded.prices)
+    return Run(plan, storage, capacity, Progress(), Status(storage, "run"), watch)
 
 
 def bands() -> dict[str, int]:

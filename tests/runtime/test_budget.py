@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,33 @@ def test_run_over_its_budget_stops_and_goes_on_with_the_same_rows_and_nothing_tw
     assert texts_seen(tmp_path / "llm") == 2 * asked
     spent = Ledgers(Storage(raised.run_root)).spent()
     assert (spent.tokens, spent.starts) == (tokens, 2)
+
+
+def test_work_that_outlasts_the_grace_is_interrupted_and_told_as_over_budget(tmp_path: Path) -> None:
+    watch = Watch(Storage(str(tmp_path)), Budget(hours=1e-9), Prices(), look_s=0.01, grace_s=0.0)
+    waited = []
+    with pytest.raises(OverBudget, match=r"budget.hours 1e-09"), watch:
+        waited.append(threading.Event().wait(60))
+    assert waited == []
+
+
+def test_work_in_its_grace_is_left_alone_and_workers_are_told_to_begin_no_more(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    with Watch(storage, Budget(hours=1e-9), Prices(), look_s=0.0, grace_s=600.0) as watch:
+        assert not storage.exists(watch.stop)
+        assert watch.look()
+        assert storage.exists(watch.stop)
+        with pytest.raises(OverBudget):
+            watch.check()
+
+
+def test_interruption_by_a_user_stays_one(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Watch(Storage(str(tmp_path)), Budget(tokens=5), Prices()):
+        raise KeyboardInterrupt
+
+
+def test_run_without_a_budget_has_nothing_that_could_stop_it(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    with Watch(storage, Budget(), Prices()) as watch:
+        assert (watch.stop, watch.look()) == ("", False)
+    assert Ledgers(storage).spent().starts == 1
