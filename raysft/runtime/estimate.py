@@ -301,7 +301,10 @@ def _total(stages: Sequence[StageEstimate]) -> StageEstimate:
         "total",
         tokens_in=added("tokens_in", engines),
         tokens_out=added("tokens_out", engines),
-        **{name: added(name, todo) for name in ("gpu_hours", "cpu_hours", "seconds", "cost")},
+        gpu_hours=added("gpu_hours", todo),
+        cpu_hours=added("cpu_hours", todo),
+        seconds=added("seconds", todo),
+        cost=added("cost", todo),
     )
 
 
