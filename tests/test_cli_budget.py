@@ -55,6 +55,9 @@ def test_curate_over_its_budget_exits_with_a_status_of_its_own_and_goes_on_when_
     assert "  used " in printed.out
     assert "USD, over 2 starts" in printed.out
     assert json.loads((root / "status.json").read_text())["state"] == "succeeded"
+    # all of it is sealed: nothing is left to stop
+    assert main(["curate", str(recipe)]) == OK
+    assert (root / "_SUCCESS").exists()
     page = (root / "report/index.html").read_text()
     assert "What was used" in page
     assert "cost, USD" in page

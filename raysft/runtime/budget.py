@@ -83,7 +83,6 @@ class Watch:
         return stop_path(self.session) if self._budget.is_set else ""
 
     def __enter__(self) -> Watch:
-        self.check()
         self._ledger = Ledger(self._storage, self.session, DRIVER, DRIVER)
         if self._budget.is_set:
             threading.Thread(target=self._keep_looking, name="budget", daemon=True).start()

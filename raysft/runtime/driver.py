@@ -253,6 +253,8 @@ def start(
         raise preflight.PreflightError(problems)
     recipe = plan.recipe
     watch = watch or Watch(storage, recipe.budget, recipe.prices, progress.note)
+    if any(manifest.read_manifest(storage, p.folder) is None for p in plan.all_passes):
+        watch.check()
     with ExitStack() as stack:
         stack.enter_context(watch)
         has = stack.enter_context(join())

@@ -125,14 +125,17 @@ def _finish(run: Run, trains: bool) -> Outcome:
         from raysft.runtime.training import train_run
 
         run.status.running("train")
-        run.watch.check()
-        run.watch.not_resting()
-        session = run.watch.session
         training = train_run(
-            run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress, session
+            run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress, run.watch
         )
         training = with_samples(
-            run.storage, run.sealed, run.recipe, training, run.build_engine, run.progress.note, session
+            run.storage,
+            run.sealed,
+            run.recipe,
+            training,
+            run.build_engine,
+            run.progress.note,
+            run.watch.session,
         )
         run.storage.write_json(RESULT, training)
         paths[run.recipe.train.method.exports] = training["folder"]
