@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from raysft.costs import Budget, Prices
 from raysft.runtime.ledger import DRIVER, Ledger, Ledgers, Spent, new_session, stop_path
@@ -20,6 +21,7 @@ from raysft.runtime.storage import Storage
 
 LOOK_S = 10.0
 GRACE_S = 900.0  # longer than the deadline of an engine's call
+INTERRUPT = signal.SIGUSR2  # while it trains, Ray answers SIGINT with SystemExit
 
 
 class OverBudget(RuntimeError):
@@ -52,7 +54,8 @@ def reached(budget: Budget, spent: Spent, prices: Prices) -> list[str]:
 class Watch:
     """The driver's side: its own ledger, and an eye on all of them while the `with` block runs.
 
-    Leaving the block turns an interruption of the watch's own making into OverBudget.
+    Leaving the block turns an interruption of the watch's own making into OverBudget. With `look_s` 0 it
+    looks whenever it is asked, instead of by the clock.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Watch:
         self._is_silent = False
         self._can_wait = True
         self._is_main = threading.current_thread() is threading.main_thread()
+        self._handler: Any = signal.SIG_DFL
 
     @property
     def stop(self) -> str:
@@ -84,6 +88,8 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._ledger = Ledger(self._storage, self.session, DRIVER, DRIVER)
+        if self._is_main:
+            self._handler = signal.signal(INTERRUPT, signal.default_int_handler)
         if self._budget.is_set:
             threading.Thread(target=self._keep_looking, name="budget", daemon=True).start()
         return self
@@ -93,6 +99,8 @@ class Watch:
     ) -> None:
         with self._looking:
             self._left.set()
+        if self._is_main:
+            signal.signal(INTERRUPT, self._handler)
         if self._ledger is not None:
             self._ledger.close()
         if isinstance(error, KeyboardInterrupt) and self._over:
@@ -113,7 +121,7 @@ class Watch:
             raise self._error()
 
     def look(self) -> bool:
-        """Whether a limit is reached, as of the last look, which was at most `look_s` ago."""
+        """Whether a limit is reached, as of the last look, at most `look_s` ago."""
         return bool(self._over) or (self._look_s == 0 and self._look())
 
     def not_resting(self) -> None:
@@ -161,5 +169,5 @@ class Watch:
         time to end before it is interrupted again."""
         with self._looking:
             if self._is_main and not self._left.is_set():
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
         self._over_at, self._can_wait = time.monotonic(), True
