@@ -2,9 +2,10 @@
 
 Each stage is scaled from that run: what it made and dropped, and what it took of engines and tasks, by its
 rows in; of a stage with a `target`, what it made by the target; `curate.select` keeps its `budget` at most.
-Engines start once a segment, whatever the rows. Pools are taken to have `replicas.min` workers, alive while
-their segment streams: so a pool that waits for another costs as much as one that works. Without an earlier
-run only bounds are told. docs/costs.md says how far off this was.
+What of a segment's time its stages do not explain (engines and workers that start) stays what it was, and so
+does what the shortest barrier took. Pools are taken to have `replicas.min` workers, alive while their segment
+streams: so a pool that waits for another costs as much as one that works. Without an earlier run only bounds
+are told. docs/costs.md says how far off this was.
 """
 
 from __future__ import annotations
@@ -197,28 +198,30 @@ def _segment(
 ) -> dict[str, StageEstimate]:
     """Times and hours of the passes of a segment that are to do."""
     in_tasks = {p.folder for o in operators(todo) if not o.engine for p in o.passes}
-    work, tasks, barrier, before, starts, weighed = {}, {}, 0.0, 0.0, 0.0, 0.0
+    fixed = earlier.least_barrier_seconds
+    work, tasks, barrier, before, starts, then = {}, {}, 0.0, 0.0, 0.0, 0.0
     for p in todo:
         one = scaled[p.folder]
         m, grown = one.earlier, one.work
         assert m is not None
         assert grown is not None
         shards = sum(record.seconds for record in m.shards)
-        waited = earlier.barrier_seconds(m, p.folder in in_tasks)
-        weight = m.usage.engine_seconds if p.engine else shards
-        weighed += weight
-        work[p.folder] = weight * grown * _pool_ratio(p, plan, earlier)
-        tasks[p.folder] = waited * grown + (shards * grown if p.folder in in_tasks else 0.0)
-        barrier += waited * grown
-        before += m.seconds - waited
-        starts += m.engine_start_seconds
-    starts = min(starts, before)
-    grows = sum(work.values()) / weighed if weighed else 1.0
-    streaming = starts + max(0.0, before - starts) * grows
-    sum_of_work = sum(work.values()) or 1.0
+        was = earlier.barrier_seconds(m)
+        waits = fixed + (was - fixed) * grown if was else 0.0
+        took = m.usage.engine_seconds / earlier.replicas(p.engine) if p.engine else shards
+        then += took
+        work[p.folder] = took * grown * _pool_ratio(p, plan, earlier)
+        tasks[p.folder] = waits + (shards * grown if p.folder in in_tasks else 0.0)
+        barrier += waits
+        before += m.seconds - was
+        starts += m.engine_start_seconds / (earlier.replicas(p.engine) if p.engine else 1)
+    # where stages run beside each other, their own times add up to more than passed
+    explained = min(then, max(0.0, before - starts))
+    grows = sum(work.values()) / then if then else 1.0
+    streaming = max(0.0, before - explained) + explained * grows
     told = {}
     for p in todo:
-        share = work[p.folder] / sum_of_work
+        share = work[p.folder] / (sum(work.values()) or 1.0)
         gpus, cpus = _pool(p, todo, plan, work, streaming)
         told[p.folder] = replace(
             found[p.folder],
@@ -349,6 +352,7 @@ def _beyond(total: StageEstimate, budget: Budget, prices: Prices) -> list[str]:
     ]
 
 
+NOTHING = "–"
 COLUMNS = ("rows in", "rows out", "tokens in", "tokens out", "GPU-h", "CPU-h", "time")
 
 
@@ -360,7 +364,8 @@ def as_lines(found: Estimate) -> list[str]:
     for s in (*found.stages, found.total):
         bound = "≤" if s.rows_are == BOUND else ""
         cells = [_count(s.rows_in, bound), _count(s.rows_out, bound)]
-        cells += [_count(s.tokens_in), _count(s.tokens_out)]
+        cells = cells if s is not found.total else [NOTHING, NOTHING]
+        cells += [_tokens(s, s.tokens_in), _tokens(s, s.tokens_out)]
         cells += [_hours(s.gpu_hours), _hours(s.cpu_hours), _time(s.seconds)]
         cells += [_hours(s.cost)] if cost else []
         if s.rows_are == SEALED:
@@ -371,6 +376,12 @@ def as_lines(found: Estimate) -> list[str]:
 
 def _count(value: float | None, before: str = "") -> str:
     return "?" if value is None else f"{before}{round(value):,}"
+
+
+def _tokens(stage: StageEstimate, value: float | None) -> str:
+    """A dash where no engine is asked, or where it tells no tokens of this kind."""
+    asks = stage.engine is not None or stage.label in ("train", "total")
+    return _count(value) if asks and value != 0 else NOTHING
 
 
 def _hours(value: float | None) -> str:

@@ -17,6 +17,8 @@ from raysft.runtime.manifest import Manifest, chain_to, read_manifest
 from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 
+ROUNDING_S = 0.05
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -47,10 +49,18 @@ class Earlier:
         spec = (self.recipe.get("engines") or {}).get(engine) or {}
         return int((spec.get("replicas") or {}).get("min", 1))
 
-    def barrier_seconds(self, m: Manifest, in_tasks: bool) -> float:
-        """Wall seconds of a pass's barrier; `in_tasks`: its other steps ran in tasks too."""
-        others = sum(record.seconds for record in m.shards) if in_tasks else 0.0
-        return max(0.0, self.spent.tasks.get(m.folder, 0.0) - others)
+    def barrier_seconds(self, m: Manifest) -> float:
+        """Wall seconds of a stage's barrier, 0 without one: what its tasks are told to have taken beyond its
+        work shards. A barrier begins a segment, so that these run in tasks unless they ask an engine."""
+        others = 0.0 if m.engines else sum(record.seconds for record in m.shards)
+        found = self.spent.tasks.get(m.folder, 0.0) - others
+        return found if found > ROUNDING_S else 0.0
+
+    @property
+    def least_barrier_seconds(self) -> float:
+        """The shortest barrier: what any barrier takes, whatever its rows."""
+        found = [self.barrier_seconds(m) for m in self.manifests]
+        return min((seconds for seconds in found if seconds), default=0.0)
 
 
 def read_earlier(root: str) -> Earlier:
