@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -156,10 +157,11 @@ class EngineWorker:
         """The engine; the first call builds it and the others wait."""
         with self._lock:
             if self._engine is None:
+                began = time.monotonic()
                 self._engine = self._build(self._spec)
                 seconds = getattr(self._engine, "start_seconds", 0.0)
                 self._starts[f"{self._spec.kind}-{os.getpid()}"] = seconds
-                self._ledger.started(seconds)
+                self._ledger.started(time.monotonic() - began)
             return self._engine
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
