@@ -24,6 +24,7 @@ from raysft.runtime.rates import Earlier
 from raysft.train.config import TrainConfig
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+FEW_SHARDS = 4
 SEALED, ESTIMATED, BOUND, UNKNOWN = "sealed", "estimated", "at most", "unknown"
 
 
@@ -332,6 +333,12 @@ def _notes(
     if earlier.spent.starts > 1:
         times = f"that run was started {earlier.spent.starts} times"
         lines.append(f"{times}: its seconds may lack what earlier starts did")
+    shards = [len(m.shards) for m in earlier.manifests]
+    if sum(n < FEW_SHARDS for n in shards) > len(shards) / 2:
+        lines.append(
+            f"most stages of that run had fewer than {FEW_SHARDS} work shards: what each process does once "
+            "is taken for work on rows, so times and hours are too high; preview more rows"
+        )
     for name, identity in plan.identities.items():
         others = {m.engines[name]["model"] for m in held.values() if name in m.engines}
         if others - {identity["model"]}:

@@ -102,6 +102,7 @@ def test_estimate_of_more_rows_grows_with_them_but_for_engine_starts_and_the_sel
     assert (respond.tokens_out, respond.seconds) == (15_000, pytest.approx(20.0 + 3 * 60.0))
     assert (select.rows_in, select.rows_out) == (270, 150)
     assert any("runs/before" in note for note in found.notes)
+    assert any("fewer than 4 work shards" in note for note in found.notes)
 
 
 def test_estimate_with_twice_the_workers_halves_the_time_and_not_the_hours_of_work(tmp_path: Path) -> None:
