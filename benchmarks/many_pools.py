@@ -74,12 +74,7 @@ def mini_cluster() -> Iterator[str]:
 def pools_run(folder: Path, rows: int, capacity: Any) -> Any:
     """The run, with nothing done yet."""
     from benchmarks import stub_llm
-    from raysft import recipe
-    from raysft.runtime.driver import Run
-    from raysft.runtime.plan import make_plan
-    from raysft.runtime.progress import Progress
-    from raysft.runtime.status import Status
-    from raysft.runtime.storage import Storage
+    from benchmarks.runs import run_of
 
     engines, stages = {}, []
     for i in range(POOLS):
@@ -98,10 +93,7 @@ def pools_run(folder: Path, rows: int, capacity: Any) -> Any:
         "sources": [{"path": str(source)}],
         "stages": stages,
     }
-    loaded = recipe.parse(tree)
-    storage = Storage(loaded.run_root)
-    build = stub_llm.Builder(str(folder))
-    return Run(make_plan(loaded), storage, capacity, Progress(), Status(storage, "pools"), build)
+    return run_of(tree, capacity, stub_llm.Builder(str(folder)))
 
 
 def conversations(rows: int) -> list[tuple[dict[str, str], ...]]:

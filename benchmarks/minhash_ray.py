@@ -115,12 +115,7 @@ def acquired(rows: int) -> tuple[Storage, list[Manifest]]:
 
 def stage_run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
     """A run that has the stage still before it."""
-    from raysft import recipe
-    from raysft.runtime.driver import Run
-    from raysft.runtime.plan import make_plan
-    from raysft.runtime.progress import Progress
-    from raysft.runtime.status import Status
-    from raysft.runtime.storage import Storage
+    from benchmarks.runs import run_of
 
     folder = data_folder(rows)
     tree = {
@@ -129,11 +124,10 @@ def stage_run(rows: int, capacity: Any, config: Mapping[str, Any]) -> Run:
         "sources": [{"path": str(folder / "rows" / "*.parquet")}],
         "stages": [{"curate.minhash_dedup": {**bands(), **config}}],
     }
-    loaded = recipe.parse(tree)
-    plan, storage = make_plan(loaded), Storage(loaded.run_root)
-    for p in plan.passes:
-        shutil.rmtree(storage.full(p.folder), ignore_errors=True)
-    return Run(plan, storage, capacity, Progress(), Status(storage, "run"))
+    run = run_of(tree, capacity)
+    for p in run.plan.passes:
+        shutil.rmtree(run.storage.full(p.folder), ignore_errors=True)
+    return run
 
 
 def bands() -> dict[str, int]:

@@ -126,13 +126,8 @@ def counted(seen: Mapping[tuple[str, str, int], int]) -> dict[str, Counter[str]]
 def operations(shards: int, proxy: CountingProxy, bucket: str) -> dict[str, Counter[str]]:
     """What a run over so many work shards asks of the store."""
     from benchmarks import stub_llm
-    from raysft import recipe
+    from benchmarks.runs import run_of
     from raysft.runtime.cluster import connected
-    from raysft.runtime.driver import Run
-    from raysft.runtime.plan import make_plan
-    from raysft.runtime.progress import Progress
-    from raysft.runtime.status import Status
-    from raysft.runtime.storage import Storage
 
     with tempfile.TemporaryDirectory(prefix="raysft-bench-") as folder, connected(None) as capacity:
         source = Path(folder) / "rows.jsonl"
@@ -159,11 +154,9 @@ def operations(shards: int, proxy: CountingProxy, bucket: str) -> dict[str, Coun
                 {"curate.select": {"budget": 50, "diversity": "random", **cut}},
             ],
         }
-        loaded = recipe.parse(tree)
-        storage = Storage(loaded.run_root)
-        build = stub_llm.Builder(folder)
+        run = run_of(tree, capacity, stub_llm.Builder(folder))
         proxy.seen.clear()
-        Run(make_plan(loaded), storage, capacity, Progress(), Status(storage, "count"), build).execute()
+        run.execute()
         with proxy.lock:
             return counted(proxy.seen)
 

@@ -120,12 +120,7 @@ def keys_run(shards: int, capacity: Any) -> Run:
     """A run over so many shards, acquired, with the one pass still before it."""
     from dataclasses import replace
 
-    from raysft import recipe
-    from raysft.runtime.driver import Run
-    from raysft.runtime.plan import make_plan
-    from raysft.runtime.progress import Progress
-    from raysft.runtime.status import Status
-    from raysft.runtime.storage import Storage
+    from benchmarks.runs import run_of
 
     tree = {
         "run": f"keys-{shards}",
@@ -133,12 +128,11 @@ def keys_run(shards: int, capacity: Any) -> Run:
         "sources": [{"path": str(path)} for path in _sources(shards)],
         "stages": [{"curate.minhash_dedup": {"rows_per_shard": 1 << 20}}],
     }
-    loaded = recipe.parse(tree)
-    plan, storage = make_plan(loaded), Storage(loaded.run_root)
-    plan = replace(plan, passes=plan.passes[:1])
-    for p in plan.passes:
-        shutil.rmtree(storage.full(p.folder), ignore_errors=True)
-    return Run(plan, storage, capacity, Progress(), Status(storage, "keys"))
+    run = run_of(tree, capacity)
+    run.plan = replace(run.plan, passes=run.plan.passes[:1])
+    for p in run.plan.passes:
+        shutil.rmtree(run.storage.full(p.folder), ignore_errors=True)
+    return run
 
 
 def _sources(shards: int) -> list[Path]:

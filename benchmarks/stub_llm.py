@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from benchmarks.runs import run_of
 from raysft.engines.loop_thread import LoopThread
 from raysft.engines.protocol import AnswerScore, Completion, Identity, Output, Request, TurnScore
 from raysft.engines.spec import Engine
@@ -102,9 +103,6 @@ def least_seconds(n: int, engines: int) -> float:
 
 def feed_run(folder: Path, n: int, engines: int, rows_per_shard: int, capacity: Any) -> Run:
     """A run that answers n requests with so many stub engines."""
-    from raysft import recipe
-    from raysft.runtime.plan import make_plan
-    from raysft.runtime.status import Status
 
     source = folder / "requests.jsonl"
     rows = ({"messages": [{"role": "user", "content": text}]} for text in texts(n))
@@ -124,10 +122,7 @@ def feed_run(folder: Path, n: int, engines: int, rows_per_shard: int, capacity: 
         "sources": [{"path": str(source)}],
         "stages": [{"augment.respond": {"engine": "stub", "rows_per_shard": rows_per_shard}}],
     }
-    loaded = recipe.parse(tree)
-    storage = Storage(loaded.run_root)
-    build = Builder(str(folder))
-    return Run(make_plan(loaded), storage, capacity, Progress(), Status(storage, "feed"), build)
+    return run_of(tree, capacity, Builder(str(folder)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command line: `raysft --help` lists the commands.
 
-Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 130 stopped.
+Exit status: 0 it worked, 1 it failed, 2 the recipe or the call is wrong or cannot run here, 3 the recipe's
+budget is used up, 130 stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
 
-OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+OK, FAILED, WRONG, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 130
 MISTAKES = ("PreflightError", "LookupError", "WrongExport")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
 NO_RECIPE = ("prompts", "doctor", "merge", "gc")
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"raysft: {error}", file=sys.stderr)
         return WRONG
     except Exception as error:
+        if type(error).__name__ == "OverBudget":
+            print(f"raysft: {error}", file=sys.stderr)
+            return OVER_BUDGET
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
         print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
@@ -71,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "validate and show stages, fingerprints, what is sealed, resources")
     plan.add_argument("--json", action="store_true")
     plan.add_argument("--address", help="compare with this cluster instead of a local Ray")
+    plan.add_argument(
+        "--rates", metavar="RUN", help="estimate by what an earlier run measured: its folder, or s3://…"
+    )
     add("status", _status, "what became of a run")
     add("report", _report, "write the report page again from the sealed stages")
     explain = add("explain", _explain, "the whole life of a row, kept or dropped")
@@ -203,7 +210,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from raysft.runtime import describe
 
     loaded = _load(arguments, looks=True)
-    shown = describe.describe(loaded, arguments.address)
+    shown = describe.describe(loaded, arguments.address, arguments.rates)
     print(json.dumps(shown, indent=2) if arguments.json else describe.as_text(shown))
     return WRONG if shown["problems"] else OK
 

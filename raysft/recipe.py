@@ -30,6 +30,7 @@ from raysft import stage as stages
 from raysft.acquire.files import Files, units_of
 from raysft.acquire.source import Source, check
 from raysft.augment import prompts
+from raysft.costs import NO_BUDGET, NO_PRICES, Budget, Prices
 from raysft.engines.build import is_folder, model_exists
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.mistakes import Mistakes, did_you_mean, shown, value_at
@@ -38,6 +39,9 @@ from raysft.stage import StageConfig, StrictModel
 from raysft.train.config import TrainConfig
 from raysft.train.evaluation_config import missing_trackers
 from raysft.train.mixing import unknown_columns
+
+KEYS = ("engines", "sources", "stages", "prompts", "train", "prices", "budget")
+"""Keys of a recipe beside its settings."""
 
 
 class RecipeError(ValueError):
@@ -97,6 +101,8 @@ class Recipe:
     train: TrainConfig | None
     resolved: Mapping[str, Any]
     prompts: Mapping[str, str] = field(default_factory=dict)
+    prices: Prices = NO_PRICES
+    budget: Budget = NO_BUDGET
 
     @property
     def run_root(self) -> str:
@@ -151,7 +157,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     mistakes.lines += problems
     written = tree
     tree = fill_environment(tree, (), mistakes)
-    known = [*Settings.model_fields, "engines", "sources", "stages", "prompts", "train"]
+    known = [*Settings.model_fields, *KEYS]
     for key in tree:
         if key not in known:
             mistakes.unknown_key((key,), known)
@@ -161,6 +167,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     sources = _sources(tree.get("sources"), mistakes)
     entries = _stages(tree.get("stages") or [], tree.get("engines") or {}, mistakes)
     prompts = _prompts(tree.get("prompts"), mistakes)
+    prices, budget = _costs(tree, engines, mistakes)
     train = tree.get("train")
     if train is not None:
         train = mistakes.validated(TrainConfig, train, ("train",))
@@ -180,6 +187,8 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
         "stages": [{entry.name: entry.config.model_dump(mode="json")} for entry in entries],
         "prompts": tree.get("prompts"),
         "train": train.model_dump(mode="json") if train else None,
+        "prices": prices.model_dump(mode="json"),
+        "budget": budget.model_dump(mode="json"),
     }
     return Recipe(
         settings,
@@ -189,6 +198,8 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
         train,
         hide(resolved, written),
         prompts,
+        prices,
+        budget,
     )
 
 
@@ -198,6 +209,21 @@ def _engines(tree: Any, mistakes: Mistakes) -> dict[str, Engine]:
         return {}
     found = {str(name): mistakes.validated(Engine, value, ("engines", name)) for name, value in tree.items()}
     return {name: spec for name, spec in found.items() if spec is not None}
+
+
+def _costs(
+    tree: Mapping[str, Any], engines: Mapping[str, Engine], mistakes: Mistakes
+) -> tuple[Prices, Budget]:
+    """Prices and limits. Prices are of engines that there are, and a limit of cost needs a price."""
+    prices = mistakes.validated(Prices, tree.get("prices") or {}, ("prices",)) or NO_PRICES
+    budget = mistakes.validated(Budget, tree.get("budget") or {}, ("budget",)) or NO_BUDGET
+    written = tree.get("engines")
+    for name in prices.engines:
+        if name not in engines and not (isinstance(written, Mapping) and name in written):
+            mistakes.unknown_key(("prices", "engines", name), engines)
+    if budget.cost is not None and prices.is_free:
+        mistakes.add(("budget", "cost"), "has no price to reckon with; give prices.gpu_hour, for example")
+    return prices, budget
 
 
 def _sources(tree: Any, mistakes: Mistakes) -> dict[int, Any]:

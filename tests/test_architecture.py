@@ -37,8 +37,9 @@ MAY_IMPORT = {
     "acquire": {"algorithms", "engines", "mistakes", *CONTRACTS, *STAGE_FAMILIES},
     "mistakes": set(),
     "recipe_tree": {"mistakes"},
-    "recipe": {"acquire", "augment", "engines", "mistakes", "recipe_tree", "train", *CONTRACTS},
-    "runtime": {"algorithms", "engines", "executor", "recipe", *CONTRACTS, *STAGE_FAMILIES},
+    "costs": {"stage"},
+    "recipe": {"acquire", "augment", "costs", "engines", "mistakes", "recipe_tree", "train", *CONTRACTS},
+    "runtime": {"algorithms", "costs", "engines", "executor", "recipe", *CONTRACTS, *STAGE_FAMILIES},
     "cli": {"augment", "engines", "recipe", "runtime", "report", *CONTRACTS},
 }
 

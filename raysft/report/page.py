@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from raysft.report import evaluations, figures, untrusted
+from raysft.report import evaluations, figures, spending, untrusted
 from raysft.report.charts import Mark, curve, histogram
 from raysft.report.view import (
     DropExample,
@@ -60,6 +60,7 @@ def render(view: RunView) -> str:
         side_by_side=evaluations.side_by_side((view.training or {}).get("samples")),
         samples=_samples(view.kept_examples),
         times=_times(view.seconds),
+        spent=spending.tables(view.spending),
         models=models(view),
         recipe=untrusted.visible(yaml.safe_dump(dict(view.recipe), allow_unicode=True, sort_keys=False)),
     )

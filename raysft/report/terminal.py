@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from raysft.report.evaluations import WAYS
 from raysft.report.figures import duration, number, percent, points
+from raysft.report.spending import line
 from raysft.report.untrusted import one_line
 from raysft.report.view import RunView, rule_counts, totals
 
@@ -81,6 +82,8 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
     if view.seconds:
         share = percent(view.engine_start_share)
         facts.append(("time", f"{duration(sum(view.seconds.values()))}, {share} of it starting engines"))
+    if view.spending:
+        facts.append(("used", line(view.spending)))
     return facts
 
 

@@ -40,7 +40,7 @@ class RunView:
     (group → numbers, or kind of group → group → numbers) and `exact_match` (see
     raysft.train.answers.compared); any of them may be missing. `seconds` are wall
     seconds by stage, training included; `engine_start_share` is the part of them, 0 to 1, that went into
-    starting engines.
+    starting engines. `spending` is what raysft.runtime.spending tells of hours, tokens and cost.
     """
 
     run: str
@@ -53,6 +53,7 @@ class RunView:
     seconds: Mapping[str, float] = field(default_factory=dict)
     engine_start_share: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+    spending: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from raysft.recipe import Recipe
 from raysft.runtime import preflight
 from raysft.runtime.cluster import Capacity, connected, local_capacity
 from raysft.runtime.driver import label
+from raysft.runtime.estimate import Estimate, StageEstimate, as_lines, estimate
+from raysft.runtime.manifest import read_manifest
 from raysft.runtime.plan import make_plan, operators, resources, segments
+from raysft.runtime.rates import read_earlier
 from raysft.runtime.stage_cache import states_of, unreachable
 from raysft.runtime.storage import Storage
 from raysft.train.config import TrainConfig
 from raysft.train.token_config import token_notes
 
 
-def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
-    """The plan of a recipe as JSON values; nothing is run, and Ray is joined only where there is one."""
+def describe(recipe: Recipe, address: str | None = None, rates: str | None = None) -> dict[str, Any]:
+    """The plan of a recipe as JSON values; nothing is run, and Ray is joined only where there is one. It is
+    estimated by the run at `rates`, where given.
+
+    Raises:
+        LookupError: there is no run at `rates`.
+    """
+    earlier = read_earlier(rates) if rates else None
     problems = preflight.missing_models(recipe)
     plan = make_plan(recipe)
     storage = Storage(recipe.run_root)
@@ -29,6 +39,10 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
     cannot = unreachable(recipe.settings.cache)
     problems += cannot
     states = states_of(plan, storage, with_cache=not cannot)
+    manifests = {p.folder: read_manifest(storage, p.folder) for p in plan.all_passes}
+    manifests = {p.folder: read_manifest(storage, p.folder) for p in plan.all_passes}
+    sealed = {folder: m for folder, m in manifests.items() if m is not None}
+    labels = {p.folder: label(p.folder) for p in plan.all_passes}
     of = {p.folder: i for i, segment in enumerate(cut, 1) for p in segment}
     stages = [
         {
@@ -56,6 +70,7 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
             for s, (c, g) in zip(cut, wants, strict=True)
         ],
         "training": _training(recipe.train) if recipe.train else [],
+        "estimate": asdict(estimate(plan, cut, earlier, sealed, labels)),
         "cluster": _capacity(has),
         "problems": problems,
     }
@@ -112,6 +127,10 @@ def as_text(shown: dict[str, Any]) -> str:
         lines.append(f"  segment {i}: {pools}; wants {s['cpus'] + 1:g} CPUs, {s['gpus']:g} GPUs at the least")
     lines.append(f"  {has['where']} has {has['cpus']:g} CPUs, {has['gpus']:g} GPUs")
     lines += [f"  train: {line}" for line in shown["training"]]
+    told = shown["estimate"]
+    stages = tuple(StageEstimate(**s) for s in told["stages"])
+    found = Estimate(stages, StageEstimate(**told["total"]), tuple(told["notes"]), told["currency"])
+    lines += ["", *as_lines(found)]
     if shown["problems"]:
         lines += ["", "  this run cannot start:", *(f"  - {p}" for p in shown["problems"])]
     return "\n".join(lines)

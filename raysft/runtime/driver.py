@@ -17,9 +17,10 @@ import yaml
 from raysft import stage as stages
 from raysft.augment.prompts import SUFFIX
 from raysft.recipe import Recipe
-from raysft.runtime import chain, manifest, preflight
+from raysft.runtime import chain, ledger, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
+from raysft.runtime.budget import Watch
 from raysft.runtime.cluster import Capacity
 from raysft.runtime.manifest import Manifest, Record
 from raysft.runtime.metrics import RunMetrics
@@ -30,7 +31,7 @@ from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.stage_cache import StageCache, cache_of, places
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
-from raysft.runtime.work import read_fitted
+from raysft.runtime.work import WorkShard, read_fitted
 
 EARLY_CHECK_ROWS = 1000
 WAVE = 50_000
@@ -56,6 +57,7 @@ class Run:
     capacity: Capacity
     progress: Progress
     status: Status
+    watch: Watch
     build_engine: EngineBuilder = build_engine
     cache: StageCache | None = None
     sealed: list[Manifest] = field(default_factory=list)
@@ -97,6 +99,7 @@ class Run:
             for record, form in (told for wave in waves for told in stream_acquire(self.storage, p, wave)):
                 self.progress.advance(label(p.folder), record)
                 self.metrics.committed(label(p.folder), record.counts)
+                self.watch.task(p.folder, record.seconds)
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
                 self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
@@ -150,6 +153,7 @@ class Run:
             pending.pop(0)
         if not pending:
             return
+        self.watch.check()
         started = time.monotonic()
         self.status.running(", ".join(label(p.folder) for p in pending))
         ranges = chain.plan_ranges(self.storage, self.sealed, pending)
@@ -157,29 +161,24 @@ class Run:
         labels = [label(p.folder) for p in pending]
         if pending[0].barriers:
             self.progress.begin(labels, len(shards), 0)
-            seed, partitions = self.recipe.settings.seed, int(self.capacity.cpus)
-            shards = run_barriers(
-                self.storage,
-                pending[0],
-                shards,
-                seed,
-                partitions,
-                sealed=self.sealed,
-                engines=self.recipe.engines,
-                build_engine=self.build_engine,
-            )
+            shards = self._run_barriers(pending[0], shards)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
         engine_starts: dict[str, float] = {}
+        in_tasks = {p.folder for o in operators(pending) if not o.engine for p in o.passes}
         for committed, starts in self._stream(pending, todo):
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
                 self.metrics.committed(label(folder), record.counts)
+                if folder in in_tasks:
+                    self.watch.task(folder, record.seconds)
+            self.watch.look()
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:
+            self.watch.check()
             raise Uncommitted(f"{len(missing)} of {len(shards)} work shards are not committed; run again")
         wall, started_in = time.monotonic() - started, sum(engine_starts.values())
         work = {p.folder: sum(records[p.folder][s.unit].seconds for s in shards) for p in pending}
@@ -188,6 +187,29 @@ class Run:
             first = next((q for q in pending if q.engine), None)
             committed = [records[p.folder][s.unit] for s in shards]
             self._seal(p, committed, wall * share, started_in if p is first else 0.0)
+
+    def _run_barriers(self, p: Pass, shards: Sequence[WorkShard]) -> list[WorkShard]:
+        """Run a pass's barrier. One CPU is told of for its time, and of an engine that it fits with all."""
+        started = time.monotonic()
+        fits = [step for step in (p.steps[i] for i in p.barriers) if isinstance(step, stages.Fit)]
+        named = {getattr(p.config, step.engine) for step in fits if step.engine} - {None}
+        with ExitStack() as stack:
+            for name in named:
+                spec = self.recipe.engines[name]
+                held = (ledger.ENGINE, name, spec.cpus, spec.gpus)
+                stack.enter_context(ledger.told(self.storage, self.watch.session, *held))
+            found = run_barriers(
+                self.storage,
+                p,
+                shards,
+                self.recipe.settings.seed,
+                int(self.capacity.cpus),
+                sealed=self.sealed,
+                engines=self.recipe.engines,
+                build_engine=self.build_engine,
+            )
+        self.watch.task(p.folder, time.monotonic() - started)
+        return found
 
     def _stream(self, pending: Sequence[Pass], todo: Sequence[Any]) -> Iterator[Any]:
         for start in range(0, len(todo), WAVE):
@@ -198,6 +220,8 @@ class Run:
                 dict(self.recipe.engines),
                 self.recipe.settings.seed,
                 self.build_engine,
+                session=self.watch.session,
+                stop=self.watch.stop,
             )
 
     def _seal(self, p: Pass, shards: Sequence[Record], seconds: float, engine_starts: float = 0.0) -> None:
@@ -213,6 +237,7 @@ class Run:
                 writes=p.writes,
                 shards=tuple(shards),
                 counts=manifest.total(shards),
+                usage=manifest.total_usage(shards),
                 base=base,
                 round=p.round,
                 version=getattr(stages.load(p.stage), "VERSION", 0) if p.config is not None else 0,
@@ -247,22 +272,29 @@ def start(
     with_training: bool = False,
     finish: Callable[[Run], None] | None = None,
     build_engine: EngineBuilder = build_engine,
+    watch: Watch | None = None,
 ) -> list[Manifest]:
     """Preflight, join the cluster, run the plan, then `finish` (export, training, report).
 
     Raises:
+        OverBudget: a limit of the recipe's budget is reached.
         PreflightError: lists all that would keep the run from ending well.
     """
     problems = preflight.missing_models(plan.recipe)
     if problems:
         raise preflight.PreflightError(problems)
+    recipe = plan.recipe
+    watch = watch or Watch(storage, recipe.budget, recipe.prices, progress.note)
+    if any(manifest.read_manifest(storage, p.folder) is None for p in plan.all_passes):
+        watch.check()
     with ExitStack() as stack:
+        stack.enter_context(watch)
         has = stack.enter_context(join())
         problems = preflight.does_not_fit(plan, has, with_training)
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, build_engine, cache_of(plan))
+        run = Run(plan, storage, has, progress, status, watch, build_engine, cache_of(plan))
         try:
             run.execute()
             if finish:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysft.runtime.metering import NOTHING_USED, Usage
 from raysft.runtime.storage import Storage
 from raysft.stage import Counts
 
@@ -40,7 +41,7 @@ class Record:
 
     `base` is (shard name, start, stop) of the rows that a sidecar annotates, None for a shard of rows.
     `input` is a digest of what was read, so that a record made from a superseded shard is not trusted.
-    `tokens` were generated or scored for it, in `seconds`.
+    `usage` is what it took of an engine; `seconds` passed from its reading to its commit.
     """
 
     unit: str
@@ -52,12 +53,13 @@ class Record:
     input: str
     counts: Counts
     seconds: float = 0.0
-    tokens: int = 0
+    usage: Usage = NOTHING_USED
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Record:
         base = tuple(value["base"]) if value["base"] else None
-        return Record(**{**value, "base": base, "counts": Counts(**value["counts"])})
+        told = {"base": base, "counts": Counts(**value["counts"]), "usage": Usage(**value["usage"])}
+        return Record(**{**value, **told})
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Manifest:
     writes: str
     shards: tuple[Record, ...]
     counts: Counts
+    usage: Usage = NOTHING_USED
     base: str | None = None
     round: int = 1
     version: int = 0
@@ -92,7 +95,12 @@ class Manifest:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Manifest:
         shards = tuple(Record.from_json(s) for s in value["shards"])
-        told = {"shards": shards, "counts": Counts(**value["counts"]), "findings": tuple(value["findings"])}
+        told = {
+            "shards": shards,
+            "counts": Counts(**value["counts"]),
+            "usage": Usage(**value["usage"]),
+            "findings": tuple(value["findings"]),
+        }
         return Manifest(**{**value, **told})
 
 
@@ -111,13 +119,13 @@ def commit(
     input: str,
     counts: Counts,
     seconds: float = 0.0,
-    tokens: int = 0,
+    usage: Usage = NOTHING_USED,
 ) -> Record:
     """Write a shard under an attempt-unique name, then its commit record."""
     name = f"{unit}-{uuid.uuid4().hex[:8]}.parquet"
     blob = storage.write_table(shard_path(folder, name), table)
     record = Record(
-        unit, name, len(table), blob.bytes, blob.sha256, base, input, counts, round(seconds, 3), tokens
+        unit, name, len(table), blob.bytes, blob.sha256, base, input, counts, round(seconds, 3), usage
     )
     storage.write_json(f"{folder}/{COMMITS}/{unit}.json", asdict(record))
     return record
@@ -204,6 +212,11 @@ def verify(storage: Storage, manifest: Manifest) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, manifest.shards))
+
+
+def total_usage(records: Sequence[Record]) -> Usage:
+    """What all records took of an engine, added up."""
+    return sum((record.usage for record in records), NOTHING_USED)
 
 
 def total(records: Sequence[Record]) -> Counts:

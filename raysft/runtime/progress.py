@@ -69,7 +69,7 @@ class Progress:
         line = self._lines[label]
         line.done += 1
         line.counts = line.counts + record.counts
-        line.tokens += record.tokens
+        line.tokens += record.usage.produced
         line.seconds = time.monotonic() - line.started
         if not self._live and time.monotonic() - self._last > LINE_EVERY_S:
             self._last = time.monotonic()

@@ -17,6 +17,7 @@ from raysft.report.figures import share
 from raysft.report.page import render
 from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
+from raysft.runtime.budget import OverBudget
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
 from raysft.runtime.manifest import Manifest, manifest_digest, parents_of, read_manifest
@@ -100,6 +101,9 @@ def _stoppable(status: Status, log: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         status.stopped()
         raise
+    except OverBudget as error:
+        status.over_budget(error)
+        raise
     except Exception as error:
         error.add_note(f"what Ray and libraries printed: {log}")
         with contextlib.suppress(OSError):  # a root that cannot be written is the error being told
@@ -122,9 +126,17 @@ def _finish(run: Run, trains: bool) -> Outcome:
         from raysft.runtime.training import train_run
 
         run.status.running("train")
-        training = train_run(run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress)
+        training = train_run(
+            run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress, run.watch
+        )
         training = with_samples(
-            run.storage, run.sealed, run.recipe, training, run.build_engine, run.progress.note
+            run.storage,
+            run.sealed,
+            run.recipe,
+            training,
+            run.build_engine,
+            run.progress.note,
+            run.watch.session,
         )
         run.storage.write_json(RESULT, training)
         paths[run.recipe.train.method.exports] = training["folder"]

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -22,7 +23,9 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from raysft.engines.build import build
 from raysft.engines.spec import PROTOCOLS, Engine
+from raysft.runtime.ledger import ENGINE, Ledger
 from raysft.runtime.manifest import Record
+from raysft.runtime.metering import Tally
 from raysft.runtime.metrics import EngineMetrics, MeasuredEngine, run_name
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import Job, WorkShard, pack_table, run_passes, unpack_table
@@ -48,13 +51,18 @@ def stream(
     engines: dict[str, Engine],
     seed: int,
     build_engine: EngineBuilder = build_engine,
+    *,
+    session: str,
+    stop: str = "",
 ) -> Iterator[tuple[list[tuple[str, Record]], dict[str, float]]]:
     """Run a segment; yields, for each work shard as it ends, (folder, record) of every pass and the
-    seconds that engines took to start, by process."""
+    seconds that engines took to start, by process. Engines tell what they use below the driver's `session`;
+    in the presence of the object `stop`, work shards pass untouched, with the records of what was done
+    before."""
     items = [{"shard": s.to_json(), "records": "[]", "starts": "{}", "rows": b""} for s in shards]
     data: Any = ray.data.from_items(items, override_num_blocks=len(items))
     for operator in operators:
-        job = Job(storage, operator.passes, seed, hands_on=operator is not operators[-1])
+        job = Job(storage, operator.passes, seed, operator is not operators[-1], session, stop)
         if operator.engine is None:
             data = data.map_batches(
                 _run_block,
@@ -65,17 +73,17 @@ def stream(
                 compute=TaskPoolStrategy(),
             )
         else:
-            data = _through_engine(data, job, engines[operator.engine], build_engine)
+            data = _through_engine(data, job, operator.engine, engines[operator.engine], build_engine)
     for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
         for records, starts in zip(batch["records"].to_pylist(), batch["starts"].to_pylist(), strict=True):
             yield [(f, Record.from_json(r)) for f, r in json.loads(records)], json.loads(starts)
 
 
-def _through_engine(data: Any, job: Job, spec: Engine, build_engine: EngineBuilder) -> Any:
+def _through_engine(data: Any, job: Job, name: str, spec: Engine, build_engine: EngineBuilder) -> Any:
     calls = CALLS_PER_ENGINE[PROTOCOLS[spec.kind]]
     return data.map_batches(
         EngineWorker,
-        fn_constructor_args=(job, spec, build_engine),
+        fn_constructor_args=(job, name, spec, build_engine),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=spec.cpus,
@@ -89,13 +97,19 @@ def _through_engine(data: Any, job: Job, spec: Engine, build_engine: EngineBuild
     )
 
 
-def _run_block(block: pa.Table, job: Job, engine: Callable[[], Any] | None = None) -> pa.Table:
-    """Run a job's passes on the work shards of a block (one a row)."""
+def _run_block(
+    block: pa.Table, job: Job, engine: Callable[[], Any] | None = None, tally: Tally | None = None
+) -> pa.Table:
+    """Run a job's passes on the work shards of a block (one a row). A shard that was stopped goes on as
+    ""."""
     rows = []
     for row in block.to_pylist():
+        if not row["shard"] or (job.stop and job.storage.exists(job.stop)):
+            rows.append({**row, "shard": "", "rows": b""})
+            continue
         table = unpack_table(pa.py_buffer(row["rows"])) if row["rows"] else None
         shard, table, records = run_passes(
-            job, WorkShard.from_json(row["shard"]), table, engine or _no_engine
+            job, WorkShard.from_json(row["shard"]), table, engine or _no_engine, tally
         )
         told = json.loads(row["records"]) + [
             (p.folder, asdict(r)) for p, r in zip(job.passes, records, strict=True)
@@ -130,7 +144,8 @@ class EngineWorker:
     batching always has requests waiting.
     """
 
-    def __init__(self, job: Job, spec: Engine, build_engine: EngineBuilder) -> None:
+    def __init__(self, job: Job, name: str, spec: Engine, build_engine: EngineBuilder) -> None:
+        self._ledger = Ledger(job.storage, job.session, ENGINE, name, spec.cpus, spec.gpus)
         self._job = job
         self._spec = spec
         self._build = build_engine
@@ -143,9 +158,11 @@ class EngineWorker:
         """The engine; the first call builds it and the others wait."""
         with self._lock:
             if self._engine is None:
+                began = time.monotonic()
                 built = self._build(self._spec)
                 seconds = getattr(built, "start_seconds", 0.0)
                 self._starts[f"{self._spec.kind}-{os.getpid()}"] = seconds
+                self._ledger.started(time.monotonic() - began)
                 self._engine = MeasuredEngine(built, self._metrics())
             return self._engine
 
@@ -155,13 +172,16 @@ class EngineWorker:
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._threads, _run_block, block, self._job, self.engine)
+        tally = self._ledger.tally
+        result = await loop.run_in_executor(self._threads, _run_block, block, self._job, self.engine, tally)
+        await loop.run_in_executor(self._threads, self._ledger.write)
         starts = [json.dumps({**json.loads(s), **self._starts}) for s in result["starts"].to_pylist()]
         yield result.set_column(
             result.schema.get_field_index("starts"), "starts", pa.array(starts, pa.string())
         )
 
     def __del__(self) -> None:
+        self._ledger.close()
         close = getattr(self._engine, "close", None)
         if close:
             close()

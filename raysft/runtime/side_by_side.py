@@ -14,6 +14,7 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from raysft.engines.protocol import Completion, Message, Request, Sampling
 from raysft.engines.spec import Engine, VllmSpec
 from raysft.recipe import Recipe
 from raysft.runtime import chain
+from raysft.runtime.ledger import ENGINE, TRAINING, told
 from raysft.runtime.manifest import Manifest
+from raysft.runtime.metering import Metered
 from raysft.runtime.packing import pack_stage, read_packed
 from raysft.runtime.segment import EngineBuilder
 from raysft.runtime.storage import Storage
@@ -59,6 +62,7 @@ def with_samples(
     training: Mapping[str, Any],
     build_engine: EngineBuilder,
     note: Callable[[str], None] = lambda line: None,
+    session: str = "",
 ) -> dict[str, Any]:
     """What the training told, with `samples` where the recipe asks for them.
 
@@ -81,17 +85,26 @@ def with_samples(
     served = training.get("merged_folder", training["folder"]).removeprefix(storage.uri()).strip("/")
     base, tuned = speakers(storage, served, config)
     spec = spec_of(storage, served, config, recipe.engines)
-    told = [
-        None if speaker is None else _answers(speaker, spec, prompts, config, build_engine)
+    said = [
+        None if speaker is None else _answers(speaker, spec, prompts, config, build_engine, storage, session)
         for speaker in (base, tuned)
     ]
-    rows = joined(prompts, told[0], told[1] or [])
+    rows = joined(prompts, said[0], said[1] or [])
     name = config.samples.judge
     if name is not None:
         engine = recipe.engines[name]
         asked = _judge.options(num_cpus=engine.cpus, num_gpus=engine.gpus)
         rows = ray.get(
-            asked.remote(rows, engine, name, build_engine, recipe.settings.seed, dict(recipe.prompts))
+            asked.remote(
+                rows,
+                engine,
+                name,
+                build_engine,
+                recipe.settings.seed,
+                dict(recipe.prompts),
+                storage,
+                session,
+            )
         )
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     storage.write_bytes(f"{folder}/{ROWS}", text.encode("utf-8", "replace"))
@@ -199,6 +212,8 @@ def _answers(
     prompts: Sequence[Mapping[str, Any]],
     config: TrainConfig,
     build_engine: EngineBuilder,
+    storage: Storage,
+    session: str,
 ) -> list[dict[str, Any]]:
     """What a model says to the prompts, greedily: text, finish_reason and error of each."""
     assert config.samples is not None
@@ -210,7 +225,8 @@ def _answers(
         say = functools.partial(_say_by_vllm, spec=spec, build_engine=build_engine)
     asked = _speak.options(num_cpus=cpus, num_gpus=gpus)
     turns = [prompt["prompt"] for prompt in prompts]
-    return ray.get(asked.remote(say, speaker, turns, config.samples.max_new_tokens))
+    reserved = functools.partial(told, storage, session, TRAINING, "samples", cpus, gpus)
+    return ray.get(asked.remote(say, speaker, turns, config.samples.max_new_tokens, reserved))
 
 
 @ray.remote(max_calls=1)
@@ -219,8 +235,9 @@ def _speak(
     speaker: Speaker,
     prompts: Sequence[Sequence[Message]],
     max_new_tokens: int,
+    reserved: Callable[[], AbstractContextManager[Any]],
 ) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as temporary:
+    with reserved(), tempfile.TemporaryDirectory() as temporary:
         model = _local(speaker.model, Path(temporary) / "model")
         adapter = None if speaker.adapter is None else _local(speaker.adapter, Path(temporary) / "adapter")
         if speaker.template is not None:
@@ -299,12 +316,16 @@ def _judge(
     build_engine: EngineBuilder,
     seed: int,
     prompts: dict[str, str],
+    storage: Storage,
+    session: str,
 ) -> list[dict[str, Any]]:
-    engine = build_engine(spec)
-    try:
-        return judge(rows, engine, name, seed=seed, prompts=prompts)
-    finally:
-        _close(engine)
+    with told(storage, session, ENGINE, name, spec.cpus, spec.gpus) as ledger:
+        engine = build_engine(spec)
+        try:
+            metered: Any = Metered(engine, ledger.tally) if ledger else engine
+            return judge(rows, metered, name, seed=seed, prompts=prompts)
+        finally:
+            _close(engine)
 
 
 def _close(engine: Any) -> None:

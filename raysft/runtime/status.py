@@ -16,7 +16,8 @@ SUCCESS = "_SUCCESS"
 
 
 class Status:
-    """Writes a run's state: "running", "succeeded", "failed" or "stopped"; `_SUCCESS` only at the end."""
+    """Writes a run's state: "running", "succeeded", "failed", "stopped" or "over_budget"; `_SUCCESS` only at
+    the end."""
 
     def __init__(self, storage: Storage, run: str) -> None:
         self._storage = storage
@@ -33,6 +34,10 @@ class Status:
 
     def failed(self, error: BaseException) -> None:
         self._write(state="failed", error=f"{type(error).__name__}: {error}")
+
+    def over_budget(self, error: BaseException) -> None:
+        """A limit of the recipe's budget is reached; the run goes on once it is raised."""
+        self._write(state="over_budget", error=str(error))
 
     def stopped(self) -> None:
         self._write(state="stopped")

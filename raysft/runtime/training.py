@@ -25,6 +25,7 @@ from ray.train.torch import TorchTrainer
 from raysft.engines.build import is_folder, resolve_model
 from raysft.recipe import Settings
 from raysft.runtime import manifest
+from raysft.runtime.budget import Watch
 from raysft.runtime.manifest import Manifest, manifest_digest
 from raysft.runtime.packing import findings_as_lines, model_revision, pack_stage
 from raysft.runtime.passes import semantic
@@ -53,13 +54,14 @@ def train_run(
     config: TrainConfig,
     settings: Settings,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Pack the sealed, curated rows and train on them; see `launch` for what is returned."""
     packed = pack_stage(storage, sealed, config)
     progress.note(f"  {'train.pack':<28} {packed.counts.passed:,} of {packed.counts.rows_in:,} samples fit")
     for line in findings_as_lines(packed.findings):
         progress.note(f"  {'':<28} {line}")
-    return launch(storage, packed, config, title=settings.run, note=progress.note)
+    return launch(storage, packed, config, title=settings.run, note=progress.note, watch=watch)
 
 
 def train_fingerprint(config: TrainConfig, packed: Manifest) -> str:
@@ -84,12 +86,14 @@ def launch(
     title: str = "raysft",
     note: Callable[[str], None] = lambda line: None,
     on_step: OnStep | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train on a joined Ray cluster, evaluate before and after, and write adapter or model.
 
     Args:
         note: gets a line of progress now and then.
         on_step: called in every worker after each step; must be picklable.
+        watch: the driver's, by which workers tell how long they were alive, and a budget ends.
 
     Returns:
         loss_before, loss_after, perplexity_before, perplexity_after (None without held-out samples),
@@ -103,6 +107,7 @@ def launch(
         MethodMismatch: the method does not fit the model.
         DigestMismatch: the packed rows are not what their manifest says.
         PreflightError: samples do not end as they should.
+        OverBudget: a limit of the recipe's budget is reached already.
         TrainingFailed: the model does not fit its device or mixes packed samples, the loss was not finite,
             a checkpoint does not belong to this run, or the method does not fit the model.
         ray.train.TrainingFailedError: workers failed more than `max_failures` times.
@@ -112,6 +117,9 @@ def launch(
         return storage.read_json(f"{folder}/result.json")
     except FileNotFoundError:
         pass
+    if watch is not None:
+        watch.check()
+        watch.not_resting()
     manifest.verify(storage, packed)
     _note_method(config, note)
     checked = check_data(storage, packed, config)
@@ -127,6 +135,7 @@ def launch(
         "config": _anywhere(config).model_dump_json(),
         "title": title,
         "on_step": on_step,
+        "session": watch.session if watch is not None else "",
         "most_learnt": checked.most_learnt,
     }
     trainer = TorchTrainer(

@@ -16,6 +16,7 @@ from ray.train.torch import get_device
 from transformers import AutoConfig, AutoTokenizer
 
 from raysft.runtime import manifest
+from raysft.runtime.ledger import TRAINING, told
 from raysft.runtime.manifest import Manifest, manifest_digest
 from raysft.runtime.mapped_rows import mapped_rows
 from raysft.runtime.model_export import finish_export
@@ -105,8 +106,13 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     work = _work(settings)
     if work.device.type == "cpu":
         torch.set_num_threads(max(1, int(work.config.cpus_per_worker)))
+    config = work.config
+    reserved = (config.cpus_per_worker, config.gpus_per_worker)
     try:
-        with tempfile.TemporaryDirectory() as temporary:
+        with (
+            told(work.storage, settings["session"], TRAINING, "train", *reserved),
+            tempfile.TemporaryDirectory() as temporary,
+        ):
             return _train(work, Path(temporary), settings["on_step"])
     except MISTAKES as error:
         return {"error": f"{type(error).__name__}: {error}"}

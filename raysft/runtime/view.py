@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from raysft.report.cards import SourceFact
 from raysft.report.view import DropExample, RunView
 from raysft.runtime import chain
+from raysft.runtime.ledger import Ledgers
 from raysft.runtime.manifest import Manifest, Record, shard_path
 from raysft.runtime.plan import Plan
+from raysft.runtime.spending import spending
 from raysft.runtime.storage import Storage
 from raysft.sample import SCHEMA, answer_of, prompt_of
 
@@ -58,6 +60,7 @@ def run_view(
         seconds=seconds,
         engine_start_share=min(1.0, sum(m.engine_start_seconds for m in manifests) / total) if total else 0.0,
         versions=versions(),
+        spending=spending(Ledgers(storage).spent(), manifests, plan.recipe.prices),
     )
 
 

@@ -15,7 +15,7 @@ import io
 import json
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import safetensors.numpy
 
-from raysft.engines.protocol import AnswerScore, ClassScore, Completion, Request
 from raysft.executor import merge_fitted
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Record, shard_path
+from raysft.runtime.metering import NOTHING_USED, Metered, Tally
 from raysft.runtime.passes import Pass
 from raysft.runtime.storage import ROW_GROUP_ROWS, Storage
 from raysft.sample import digest, live_mask, rows_where, set_column, without_truth
@@ -84,13 +84,16 @@ class WorkShard:
 
 @dataclass(frozen=True)
 class Job:
-    """What all work shards of an operator share: where, which passes, how chance is seeded, and whether
-    another operator takes the rows over."""
+    """What all work shards of an operator share: where, which passes, how chance is seeded, whether another
+    operator takes the rows over, the driver's `session`, and the object `stop` in whose presence no work
+    shard begins ("" for none)."""
 
     storage: Storage
     passes: tuple[Pass, ...]
     seed: int
     hands_on: bool = False
+    session: str = ""
+    stop: str = ""
 
 
 def read_rows(storage: Storage, shard: WorkShard, columns: Sequence[str] | None = None) -> pa.Table:
@@ -127,11 +130,16 @@ def overlay(table: pa.Table, layer: pa.Table) -> pa.Table:
 
 
 def run_passes(
-    job: Job, shard: WorkShard, table: pa.Table | None, engine: Callable[[], Any]
+    job: Job,
+    shard: WorkShard,
+    table: pa.Table | None,
+    engine: Callable[[], Any],
+    tally: Tally | None = None,
 ) -> tuple[WorkShard, pa.Table, list[Record]]:
     """Run a job's passes on a work shard, committing each; a pass that was committed is read instead.
 
-    `table` is the shard's rows where the caller has them. Returns what the next operator goes on with.
+    `table` is the shard's rows where the caller has them; `tally` is that of the process which holds the
+    engine. Returns what the next operator goes on with.
     """
     records = []
     for p in job.passes:
@@ -141,7 +149,7 @@ def run_passes(
         else:
             if table is None:
                 table = read_rows(job.storage, shard, _needed(job))
-            record, table = _run_pass(job, p, shard, table, engine)
+            record, table = _run_pass(job, p, shard, table, engine, tally or Tally())
             shard = advance(shard, p, record)
         records.append(record)
     if table is None:
@@ -181,7 +189,7 @@ def digest_of(parts: Sequence[tuple[Record, int, int]], below: str = "") -> str:
 
 
 def _run_pass(
-    job: Job, p: Pass, shard: WorkShard, table: pa.Table, engine: Callable[[], Any]
+    job: Job, p: Pass, shard: WorkShard, table: pa.Table, engine: Callable[[], Any], tally: Tally
 ) -> tuple[Record, pa.Table]:
     started = time.monotonic()
     mask = live_mask(table)
@@ -195,7 +203,7 @@ def _run_pass(
         if p.writes == "rows":  # then `rows` are the live ones alone
             places = np.cumsum(mask.to_numpy(zero_copy_only=False))[places] - 1
         after = join_decisions(rows, set_column(own, "row", pa.array(places)), p.stage)
-    meter = Metered(engine) if p.engine else None
+    meter = Metered(engine(), tally) if p.engine else None
     for index in p.maps:
         step = p.steps[index]
         assert isinstance(step, Map)
@@ -215,35 +223,9 @@ def _run_pass(
         input=shard.input,
         counts=counts,
         seconds=time.monotonic() - started,
-        tokens=meter.tokens if meter else 0,
+        usage=meter.used if meter else NOTHING_USED,
     )
     return record, after
-
-
-class Metered:
-    """An engine that counts the tokens it generated or scored; all else is the engine's own."""
-
-    def __init__(self, engine: Callable[[], Any]) -> None:
-        self._engine = engine()
-        self.tokens = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        completions = self._engine.generate(requests)
-        self.tokens += sum(output.tokens for c in completions for output in c.outputs)
-        return completions
-
-    def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[AnswerScore]:
-        scores = self._engine.score(conversations)
-        self.tokens += sum(s.tokens for s in scores)
-        return scores
-
-    def classify(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[ClassScore]:
-        scores = self._engine.classify(conversations)
-        self.tokens += sum(s.tokens for s in scores)
-        return scores
 
 
 def sidecar(before: pa.Table, after: pa.Table) -> pa.Table:
