@@ -41,9 +41,14 @@ class Uncommitted(RuntimeError):
     """A segment ended and some work shards have no valid commit; running again redoes just those."""
 
 
+def _unleased() -> None:
+    """Who runs a plan without a lease, as benchmarks do, knows that nobody else works in the folder."""
+
+
 @dataclass
 class Run:
-    """One run of a plan on a joined cluster. `sealed` grows as stages are sealed, in order."""
+    """One run of a plan on a joined cluster. `sealed` grows as stages are sealed, in order; `check_lease`
+    raises when the run's folder is another driver's by now."""
 
     plan: Plan
     storage: Storage
@@ -51,6 +56,7 @@ class Run:
     progress: Progress
     status: Status
     build_engine: EngineBuilder = build_engine
+    check_lease: Callable[[], None] = _unleased
     sealed: list[Manifest] = field(default_factory=list)
 
     @property
@@ -174,6 +180,7 @@ class Run:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
         told = read_fitted(self.storage, [p.folder]).values if p.barriers else {}
+        self.check_lease()
         sealed = manifest.seal(
             self.storage,
             Manifest(
@@ -215,6 +222,7 @@ def start(
     with_training: bool = False,
     finish: Callable[[Run], None] | None = None,
     build_engine: EngineBuilder = build_engine,
+    check_lease: Callable[[], None] = _unleased,
 ) -> list[Manifest]:
     """Preflight, join the cluster, run the plan, then `finish` (export, training, report).
 
@@ -230,7 +238,7 @@ def start(
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, build_engine)
+        run = Run(plan, storage, has, progress, status, build_engine, check_lease)
         try:
             run.execute()
             if finish:

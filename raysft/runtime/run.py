@@ -19,6 +19,7 @@ from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
+from raysft.runtime.lease import Lease, LeaseLost, leased
 from raysft.runtime.manifest import Manifest, manifest_digest, parents_of, read_manifest
 from raysft.runtime.plan import Plan, make_plan
 from raysft.runtime.progress import Progress
@@ -56,6 +57,8 @@ def run_recipe(
 
     Raises:
         LookupError: there is no stage `until`.
+        LeaseHeld: another driver runs it.
+        LeaseLost: another driver took it over; this one sealed nothing since.
         PreflightError, TooManyBadRows, …: also told in the run's status.json.
     """
     plan = make_plan(recipe)
@@ -63,7 +66,6 @@ def run_recipe(
         plan = plan.until(until)
     trains = trains and until is None and recipe.train is not None
     storage = Storage(recipe.run_root)
-    status = Status(storage, recipe.settings.run)
     problems = preflight.not_writable(storage)
     if problems:
         raise preflight.PreflightError(problems)
@@ -73,7 +75,12 @@ def run_recipe(
         outcomes.append(_finish(run, trains))
 
     log = log_path(recipe.settings.run)
-    with _stoppable(status, log), terminal_kept(log) as terminal:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_sigterm_as_ctrl_c())
+        lease = stack.enter_context(leased(storage))
+        status = Status(storage, recipe.settings.run, lease.holder.epoch)
+        stack.enter_context(_told(status, lease, log))
+        terminal = stack.enter_context(terminal_kept(log))
         status.begin()
         driver.start(
             plan,
@@ -84,35 +91,49 @@ def run_recipe(
             with_training=trains,
             finish=finish,
             build_engine=build_engine,
+            check_lease=lease.check,
         )
+        lease.check()
         status.succeeded(_numbers(outcomes[0].view), until)
     return outcomes[0]
 
 
 @contextlib.contextmanager
-def _stoppable(status: Status, log: Path) -> Iterator[None]:
-    """Tell in status.json how a run ended; SIGTERM stops it as Ctrl-C does."""
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM stops a run as Ctrl-C does."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     try:
         yield
-    except KeyboardInterrupt:
-        status.stopped()
-        raise
-    except Exception as error:
-        error.add_note(f"what Ray and libraries printed: {log}")
-        with contextlib.suppress(OSError):  # a root that cannot be written is the error being told
-            status.failed(error)
-        raise
-    else:
-        log.unlink(missing_ok=True)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _told(status: Status, lease: Lease, log: Path) -> Iterator[None]:
+    """Tell in status.json how a run ended, but not once the folder is another driver's."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        lease.check()  # a lost lease interrupts too
+        status.stopped()
+        raise
+    except LeaseLost:
+        raise
+    except Exception as error:
+        error.add_note(f"what Ray and libraries printed: {log}")
+        with contextlib.suppress(OSError, LeaseLost):  # a root that cannot be written is told here
+            lease.check()
+            status.failed(error)
+        raise
+    else:
+        log.unlink(missing_ok=True)
+
+
 def _finish(run: Run, trains: bool) -> Outcome:
     """The curated set, training and the report."""
+    run.check_lease()
     languages = curated.export_curated(run.storage, run.sealed)
     training = None
     paths = {"curated set": run.storage.uri(curated.FOLDER)}
@@ -125,10 +146,12 @@ def _finish(run: Run, trains: bool) -> Outcome:
         training = with_samples(
             run.storage, run.sealed, run.recipe, training, run.build_engine, run.progress.note
         )
+        run.check_lease()
         run.storage.write_json(RESULT, training)
         paths[run.recipe.train.method.exports] = training["folder"]
         if "merged_folder" in training:
             paths["merged model"] = training["merged_folder"]
+    run.check_lease()
     seen = report(run.plan, run.storage, run.sealed, training, languages)
     paths["report"] = run.storage.uri(REPORT)
     return Outcome(seen, paths)
