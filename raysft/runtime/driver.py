@@ -85,6 +85,7 @@ class Run:
         named = [(f"{n:05d}", self.recipe.sources[i], unit) for n, (i, unit) in enumerate(self.plan.units)]
         records = manifest.read_records(self.storage, p.folder)
         todo = [u for u in named if u[0] not in records or records[u[0]].input != u[2].content]
+        self.check_lease()
         self.status.running(label(p.folder))
         self.progress.begin([label(p.folder)], len(named), len(named) - len(todo))
         started = time.monotonic()
@@ -127,6 +128,7 @@ class Run:
         if not pending:
             return
         started = time.monotonic()
+        self.check_lease()
         self.status.running(", ".join(label(p.folder) for p in pending))
         ranges = chain.plan_ranges(self.storage, self.sealed, pending)
         shards = chain.work_shards(self.sealed, ranges)

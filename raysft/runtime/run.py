@@ -141,6 +141,7 @@ def _finish(run: Run, trains: bool) -> Outcome:
         from raysft.runtime.side_by_side import with_samples
         from raysft.runtime.training import train_run
 
+        run.check_lease()
         run.status.running("train")
         training = train_run(run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress)
         training = with_samples(

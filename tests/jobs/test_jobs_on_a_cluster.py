@@ -1,5 +1,5 @@
-"""A run through `ray job submit` on a real cluster of one node: a job's exit status, `status.json` and `_SUCCESS`
-agree however it ends; a stopped one is submitted again and goes on; of two at once one works."""
+"""Runs as Ray jobs on a real cluster of one node: exit status, `status.json` and `_SUCCESS` agree however one
+ends; a stopped one is submitted again and goes on; of two at once one works."""
 
 from __future__ import annotations
 
