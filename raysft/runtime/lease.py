@@ -36,6 +36,7 @@ from raysft.runtime.storage import Storage
 LEASE = "lease.json"
 ATTEMPTS = 20
 JOIN_S = 30.0  # how long the end of a run waits for a renewal under way
+SHOWN = ("host", "pid", "user", "job", "since", "renewed")
 RAY_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray tells the driver of a submitted job
 Note = Callable[[str], None]
 
@@ -273,7 +274,7 @@ def with_driver(storage: Storage, status: Mapping[str, object], note: Note) -> d
     lives = holder is not None and is_alive(storage, holder, note=note)
     told = dict(status)
     if holder is not None:
-        told["driver"] = {**asdict(holder), "is_alive": lives}
+        told["driver"] = {name: getattr(holder, name) for name in SHOWN} | {"is_alive": lives}
     if status.get("state") == "running" and not lives:
         told["state"] = "abandoned"
     return told

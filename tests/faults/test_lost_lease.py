@@ -1,5 +1,5 @@
-"""A run whose lease another driver took meanwhile: it stops before it seals anything more, and leaves telling of
-the run to the other one."""
+"""A run whose lease another driver took: it stops before it seals anything more, and leaves it to the other
+to tell of the run."""
 
 from __future__ import annotations
 

@@ -260,6 +260,26 @@ def test_condition_of_a_store_that_keeps_it_lets_one_of_many_create(storage: Sto
     assert storage.names("") == ["one"]
 
 
+def test_race_on_a_store_that_keeps_the_condition_lets_one_claim_be_written(moto_s3: str) -> None:
+    created: list[bool] = []
+    start = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        storage = Storage(moto_s3)
+        start.wait()
+        created.append(storage.create_bytes("one", str(number).encode()))
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(created) == [False] * 7 + [True]
+    won, lost = race([f"{moto_s3}/runs/demo"] * 4, Timing(write_s=8, settle_s=9))
+    assert len(won) == 1
+    assert len(lost) == 3
+
+
 def test_race_on_a_real_store_has_one_winner_who_can_go_on(s3: S3) -> None:
     roots = [f"{s3.uri}/runs/demo"] * 4
     won, lost = race(roots, Timing(write_s=8, settle_s=9))
