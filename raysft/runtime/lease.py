@@ -102,8 +102,9 @@ def is_alive(storage: Storage, holder: Holder, watch_s: float = 25.0, note: Note
     deadline = time.monotonic() + watch_s
     while time.monotonic() < deadline:
         time.sleep(min(watch_s / 20, 2.0))
-        if read_holder(storage) != holder:
-            return True
+        now = read_holder(storage)
+        if now != holder:
+            return now is not None
     return False
 
 
@@ -120,10 +121,6 @@ class Lease:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_the_end, name="lease", daemon=True)
         self._owner = threading.current_thread()
-
-    @property
-    def is_lost(self) -> bool:
-        return self._lost is not None
 
     def start(self) -> None:
         self._thread.start()
@@ -264,7 +261,8 @@ def _see_it_dead(storage: Storage, found: Holder, timing: Timing, note: Note) ->
             f"{storage.uri()} is being run by {found}, since {found.since}, last renewed {found.renewed}: "
             f"wait for its end, or stop it: {end}"
         )
-    note(f"{found} ended without giving back the lease of {storage.uri()}; this run takes it")
+    if read_holder(storage) == found:
+        note(f"{found} ended without giving back the lease of {storage.uri()}; this run takes it")
 
 
 def with_driver(storage: Storage, status: Mapping[str, object], note: Note) -> dict[str, object]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from raysft.runtime import lease as leases
-from raysft.runtime.lease import LEASE, Holder, Lease, LeaseHeld, LeaseLost, Timing, acquire, leased
+from raysft.runtime.lease import LEASE, TIMING, Holder, Lease, LeaseHeld, LeaseLost, Timing, acquire, leased
 from raysft.runtime.status import STATUS
 from raysft.runtime.storage import Storage
 from tests.fixtures.swift import S3
@@ -83,7 +83,7 @@ def race(roots: list[str], timing: Timing) -> tuple[list[Lease], list[str]]:
 def test_lease_of_a_new_folder_is_had_at_once_and_gone_after_a_clean_end(storage: Storage) -> None:
     began = time.monotonic()
     with leased(storage) as lease:
-        assert time.monotonic() - began < 2.5, "a folder keeps the condition: nothing to wait for"
+        assert time.monotonic() - began < TIMING.settle_s, "a folder keeps the condition: nothing to wait for"
         lease.check()
         record = storage.read_json(LEASE)
         assert (record["pid"], record["epoch"]) == (os.getpid(), 1)
@@ -165,6 +165,15 @@ def test_holder_elsewhere_that_renews_is_left_alone(storage: Storage) -> None:
     finally:
         ended.set()
         thread.join()
+
+
+def test_holder_elsewhere_that_ends_while_it_is_watched_leaves_the_lease_free(storage: Storage) -> None:
+    write(storage, holder())
+    said: list[str] = []
+    ends = threading.Timer(0.5, storage.remove, [LEASE])
+    ends.start()
+    acquire(storage, said.append, replace(QUICK, take_s=60)).check()
+    assert len(said) == 1, "nobody's lease was taken over"
 
 
 def test_holder_elsewhere_that_is_silent_is_taken_over_after_the_bound(storage: Storage) -> None:
