@@ -16,7 +16,7 @@ SWIFT_VENV := .venv-swift
 SWIFT_STAMP := $(SWIFT_VENV)/.installed-$(shell cksum < requirements/swift.txt | tr ' ' '-')
 PYTEST ?= --durations=15
 
-.PHONY: help setup setup-swift demo yardstick test lint types format bench up down clean
+.PHONY: help setup setup-swift demo yardstick test lint types format bench up down submit logs stop clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,16 @@ up: setup ## start a local Ray with token authentication, for `ray job submit`
 
 down: ## end the Ray that `make up` started, and no other
 	@test ! -e .ray/cluster.json || $(BIN)/python -m cluster.mini_cluster down
+
+submit: setup ## run a recipe as a Ray job and follow it: make submit RECIPE=FILE [ADDRESS=URL] [ARGS=…]
+	@test -n "$(RECIPE)" || { echo "RECIPE is missing: make submit RECIPE=jobs/recipes/demo.yaml" >&2; exit 2; }
+	@$(BIN)/python -m cluster.jobs submit "$(RECIPE)" $(if $(ADDRESS),--address "$(ADDRESS)") $(ARGS)
+
+logs: ## print a job's log, to its end if it runs: make logs [JOB=NAME] [ADDRESS=URL]
+	@$(BIN)/python -m cluster.jobs logs $(JOB) $(if $(ADDRESS),--address "$(ADDRESS)")
+
+stop: ## end a job; submitting its recipe again goes on from there: make stop [JOB=NAME] [ADDRESS=URL]
+	@$(BIN)/python -m cluster.jobs stop $(JOB) $(if $(ADDRESS),--address "$(ADDRESS)")
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis benchmarks/.venvs

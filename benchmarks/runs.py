@@ -1,4 +1,4 @@
-"""A run of a recipe as benchmarks drive it: on a cluster that is joined already, its engines of their choice."""
+"""A run of a recipe as benchmarks drive it: on a cluster that is joined, with engines of their choice."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
 
 OK, FAILED, WRONG, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 130
-MISTAKES = ("PreflightError", "LookupError", "WrongExport")
+MISTAKES = ("PreflightError", "LookupError", "WrongExport", "LeaseHeld")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
 NO_RECIPE = ("prompts", "doctor", "merge", "gc")
 
@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
         print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
-        for note in [*getattr(error, "__notes__", []), "RAYSFT_TRACEBACK=1 shows where"]:
+        is_mistake = type(error).__name__ in MISTAKES
+        hints = [] if is_mistake else ["RAYSFT_TRACEBACK=1 shows where"]
+        for note in [*getattr(error, "__notes__", []), *hints]:
             print(f"raysft: {note}", file=sys.stderr)
-        return WRONG if type(error).__name__ in MISTAKES else FAILED
+        return WRONG if is_mistake else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,6 +218,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from raysft.runtime.lease import to_terminal, with_driver
     from raysft.runtime.status import STATUS
 
     storage = _storage(arguments)
@@ -224,7 +227,8 @@ def _status(arguments: argparse.Namespace) -> int:
     except FileNotFoundError:
         print(f"raysft: {storage.uri()} has never been run", file=sys.stderr)
         return FAILED
-    print(json.dumps(status, indent=2, ensure_ascii=False))
+    told = with_driver(storage, status, to_terminal)
+    print(json.dumps(told, indent=2, ensure_ascii=False))
     return OK
 
 
@@ -259,12 +263,14 @@ def _curated(storage: Any) -> Any:
 
 def _report(arguments: argparse.Namespace) -> int:
     from raysft.report.terminal import summary
+    from raysft.runtime.lease import leased
     from raysft.runtime.run import REPORT, RESULT, report
 
     plan, storage, sealed = _sealed(arguments)
     training = storage.read_json(RESULT) if storage.exists(RESULT) else None
     languages = _curated(storage)["languages"]
-    seen = report(plan, storage, sealed, training, languages)
+    with leased(storage):
+        seen = report(plan, storage, sealed, training, languages)
     print(summary(seen, {"report": storage.uri(REPORT)}), end="")
     return OK
 

@@ -48,9 +48,14 @@ class Uncommitted(RuntimeError):
     """A segment ended and some work shards have no valid commit; running again redoes just those."""
 
 
+def _unleased() -> None:
+    """Who runs a plan without a lease, as benchmarks do, knows that nobody else works in the folder."""
+
+
 @dataclass
 class Run:
-    """One run of a plan on a joined cluster. `sealed` grows as stages are sealed, in order."""
+    """One run of a plan on a joined cluster. `sealed` grows as stages are sealed, in order; `check_lease`
+    raises when the run's folder is another driver's by now."""
 
     plan: Plan
     storage: Storage
@@ -60,6 +65,7 @@ class Run:
     watch: Watch
     build_engine: EngineBuilder = build_engine
     cache: StageCache | None = None
+    check_lease: Callable[[], None] = _unleased
     sealed: list[Manifest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,6 +96,7 @@ class Run:
         named = [(f"{n:05d}", self.recipe.sources[i], unit) for n, (i, unit) in enumerate(self.plan.units)]
         records = manifest.read_records(self.storage, p.folder)
         todo = [u for u in named if u[0] not in records or records[u[0]].input != u[2].content]
+        self.check_lease()
         self.status.running(label(p.folder))
         self.progress.begin([label(p.folder)], len(named), len(named) - len(todo))
         started = time.monotonic()
@@ -124,7 +131,10 @@ class Run:
         parents = manifest.parents_of(self.sealed)
         known, where = manifest.read_manifest(self.storage, p.folder), "an earlier run"
         if known is None or known.parents != parents:
-            found = self.cache.take(self.storage, p, parents, self.progress.note) if self.cache else None
+            if self.cache is None:
+                return False
+            self.check_lease()
+            found = self.cache.take(self.storage, p, parents, self.progress.note)
             if found is None:
                 return False
             known, where = found.manifest, f"run {found.run}"
@@ -155,6 +165,7 @@ class Run:
             return
         self.watch.check()
         started = time.monotonic()
+        self.check_lease()
         self.status.running(", ".join(label(p.folder) for p in pending))
         ranges = chain.plan_ranges(self.storage, self.sealed, pending)
         shards = chain.work_shards(self.sealed, ranges)
@@ -228,6 +239,7 @@ class Run:
         """`seconds` are the pass's part of its segment's wall time, by the work of its shards."""
         base = None if p.writes == "rows" else chain.split(self.sealed)[0].folder
         told = read_fitted(self.storage, [p.folder]).values if p.barriers else {}
+        self.check_lease()
         sealed = manifest.seal(
             self.storage,
             Manifest(
@@ -273,6 +285,7 @@ def start(
     finish: Callable[[Run], None] | None = None,
     build_engine: EngineBuilder = build_engine,
     watch: Watch | None = None,
+    check_lease: Callable[[], None] = _unleased,
 ) -> list[Manifest]:
     """Preflight, join the cluster, run the plan, then `finish` (export, training, report).
 
@@ -294,7 +307,7 @@ def start(
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, watch, build_engine, cache_of(plan))
+        run = Run(plan, storage, has, progress, status, watch, build_engine, cache_of(plan), check_lease)
         try:
             run.execute()
             if finish:

@@ -13,17 +13,16 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from raysft.runtime.lease import leased
 from raysft.runtime.leftovers import Garbage, in_cache, in_run, kept_of
 from raysft.runtime.listing import in_bytes, objects
 from raysft.runtime.manifest import COMMITS, MANIFEST
 from raysft.runtime.stage_cache import SHARED
-from raysft.runtime.status import STATUS
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import BARRIER
 
@@ -34,10 +33,6 @@ One = TypeVar("One")
 THREADS = 16
 SHOWN = 10
 """Paths that are printed of each reason; the number and the bytes of all are printed too."""
-
-
-class RunInUse(RuntimeError):
-    """Somebody runs what is to be cleaned up."""
 
 
 class Amount(NamedTuple):
@@ -103,7 +98,7 @@ def clean_up(storage: Storage, asked: Asked, now: float | None = None) -> Found:
 
     Raises:
         LookupError: the root is neither a run's nor a cache.
-        RunInUse: somebody runs it, and something is to be removed.
+        LeaseHeld: somebody runs it, and something is to be removed.
     """
     is_run = storage.exists("recipe.yaml")
     if not is_run and not storage.names(SHARED):
@@ -114,27 +109,9 @@ def clean_up(storage: Storage, asked: Asked, now: float | None = None) -> Found:
     if not asked.removes:
         _sort_out(storage, asked, found, now)
         return found
-    with nobody_runs(storage, now):
+    with leased(storage) if is_run else nullcontext():
         _sort_out(storage, asked, found, now)
     return found
-
-
-@contextmanager
-def nobody_runs(storage: Storage, now: float) -> Iterator[None]:
-    """Hold while things are removed.
-
-    Raises:
-        RunInUse: its status.json says that it runs, and was written within a day.
-    """
-    status = storage.read_json(STATUS) if storage.exists(STATUS) else {}
-    if status.get("state") == "running":
-        updated = datetime.fromisoformat(status["updated"]).replace(tzinfo=UTC).timestamp()
-        if now - updated < DAY:
-            raise RunInUse(
-                f"{storage.uri()} runs (process {status.get('pid')}, {status['updated']}): wait for its end, "
-                "or start it again and stop it"
-            )
-    yield
 
 
 def _sort_out(storage: Storage, asked: Asked, found: Found, now: float) -> None:

@@ -20,6 +20,7 @@ from raysft.runtime import curated, driver, preflight, view
 from raysft.runtime.budget import OverBudget
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
+from raysft.runtime.lease import Lease, LeaseLost, leased
 from raysft.runtime.manifest import Manifest, manifest_digest, parents_of, read_manifest
 from raysft.runtime.plan import Plan, make_plan
 from raysft.runtime.progress import Progress
@@ -58,6 +59,8 @@ def run_recipe(
 
     Raises:
         LookupError: there is no stage `until`.
+        LeaseHeld: another driver runs it.
+        LeaseLost: another driver took it over; this one sealed nothing since.
         PreflightError, TooManyBadRows, …: also told in the run's status.json.
     """
     plan = make_plan(recipe)
@@ -65,7 +68,6 @@ def run_recipe(
         plan = plan.until(until)
     trains = trains and until is None and recipe.train is not None
     storage = Storage(recipe.run_root)
-    status = Status(storage, recipe.settings.run)
     problems = [*preflight.not_writable(storage), *unreachable(recipe.settings.cache)]
     if problems:
         raise preflight.PreflightError(problems)
@@ -75,7 +77,12 @@ def run_recipe(
         outcomes.append(_finish(run, trains))
 
     log = log_path(recipe.settings.run)
-    with _stoppable(status, log), terminal_kept(log) as terminal:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_sigterm_as_ctrl_c())
+        lease = stack.enter_context(leased(storage))
+        status = Status(storage, recipe.settings.run, lease.holder.epoch)
+        stack.enter_context(_told(status, lease, log))
+        terminal = stack.enter_context(terminal_kept(log))
         status.begin()
         driver.start(
             plan,
@@ -86,38 +93,53 @@ def run_recipe(
             with_training=trains,
             finish=finish,
             build_engine=build_engine,
+            check_lease=lease.check,
         )
+        lease.check()
         status.succeeded(_numbers(outcomes[0].view), until)
     return outcomes[0]
 
 
 @contextlib.contextmanager
-def _stoppable(status: Status, log: Path) -> Iterator[None]:
-    """Tell in status.json how a run ended; SIGTERM stops it as Ctrl-C does."""
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM stops a run as Ctrl-C does."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     try:
         yield
-    except KeyboardInterrupt:
-        status.stopped()
-        raise
-    except OverBudget as error:
-        status.over_budget(error)
-        raise
-    except Exception as error:
-        error.add_note(f"what Ray and libraries printed: {log}")
-        with contextlib.suppress(OSError):  # a root that cannot be written is the error being told
-            status.failed(error)
-        raise
-    else:
-        log.unlink(missing_ok=True)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _told(status: Status, lease: Lease, log: Path) -> Iterator[None]:
+    """Tell in status.json how a run ended, but not once the folder is another driver's."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # Ray Train's handler of Ctrl-C ends in the latter
+        lease.check()  # a lost lease interrupts too
+        status.stopped()
+        raise KeyboardInterrupt from None
+    except LeaseLost:
+        raise
+    except OverBudget as error:
+        lease.check()
+        status.over_budget(error)
+        raise
+    except Exception as error:
+        error.add_note(f"what Ray and libraries printed: {log}")
+        with contextlib.suppress(OSError, LeaseLost):  # a root that cannot be written is told here
+            lease.check()
+            status.failed(error)
+        raise
+    else:
+        log.unlink(missing_ok=True)
+
+
 def _finish(run: Run, trains: bool) -> Outcome:
     """The curated set, training and the report."""
+    run.check_lease()
     languages = curated.export_curated(run.storage, run.sealed)
     training = None
     paths = {"curated set": run.storage.uri(curated.FOLDER)}
@@ -125,6 +147,7 @@ def _finish(run: Run, trains: bool) -> Outcome:
         from raysft.runtime.side_by_side import with_samples
         from raysft.runtime.training import train_run
 
+        run.check_lease()
         run.status.running("train")
         training = train_run(
             run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress, run.watch
@@ -138,10 +161,12 @@ def _finish(run: Run, trains: bool) -> Outcome:
             run.progress.note,
             run.watch.session,
         )
+        run.check_lease()
         run.storage.write_json(RESULT, training)
         paths[run.recipe.train.method.exports] = training["folder"]
         if "merged_folder" in training:
             paths["merged model"] = training["merged_folder"]
+    run.check_lease()
     seen = report(run.plan, run.storage, run.sealed, training, languages)
     paths["report"] = run.storage.uri(REPORT)
     return Outcome(seen, paths)

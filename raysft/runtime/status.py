@@ -19,9 +19,10 @@ class Status:
     """Writes a run's state: "running", "succeeded", "failed", "stopped" or "over_budget"; `_SUCCESS` only at
     the end."""
 
-    def __init__(self, storage: Storage, run: str) -> None:
+    def __init__(self, storage: Storage, run: str, epoch: int = 0) -> None:
+        """`epoch` is the lease's: which driver of the run this is, from 1."""
         self._storage = storage
-        self._now: dict[str, Any] = {"run": run, "pid": os.getpid(), "started": _time()}
+        self._now: dict[str, Any] = {"run": run, "pid": os.getpid(), "started": _time(), "epoch": epoch}
 
     def running(self, stage: str) -> None:
         self._write(state="running", stage=stage)

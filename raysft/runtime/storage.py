@@ -6,6 +6,7 @@ writes or on listing being atomic; a reader knows an object by a record that nam
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +24,8 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS = 4096
 PIECE_BYTES = 1 << 20
+CONDITION_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict")
+"""S3's error codes for "only if there is none" where there is one, or where another is just being written."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,37 @@ class Storage:
         else:
             self._fs.pipe_file(full, data)
         return Blob(path.rsplit("/", 1)[-1], len(data), hashlib.sha256(data).hexdigest())
+
+    def create_bytes(self, path: str, data: bytes) -> bool:
+        """Write an object where there is none; False where there is one. A folder keeps to that; of stores,
+        some let several writers at once succeed (Swift does), so that nothing may rest on it.
+
+        Raises:
+            UnsupportedOperation: this store or file system cannot do it; nothing was written.
+        """
+        if not self._is_local:
+            try:
+                self._fs.pipe_file(self.full(path), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if any(code in str(error.__cause__) for code in CONDITION_REFUSED):
+                    return False
+                if error.errno == errno.ENOSYS:
+                    raise io.UnsupportedOperation(str(error)) from None
+                raise
+            return True
+        unlinked = f"{path}.{uuid.uuid4().hex}.tmp"
+        self.write_bytes(unlinked, data)
+        try:
+            os.link(self.full(unlinked), self.full(path))
+        except FileExistsError:
+            return False
+        except OSError as error:  # a file system without hard links
+            raise io.UnsupportedOperation(str(error)) from None
+        finally:
+            os.unlink(self.full(unlinked))
+        return True
 
     def write_file(self, source: Path, path: str) -> Blob:
         """Copy a local file to an object, whole as `write_bytes` does; it may be larger than memory."""

@@ -22,6 +22,7 @@ import yaml
 from raysft import recipe as recipes
 from raysft.cli import STOPPED
 from raysft.recipe import Recipe
+from raysft.runtime.lease import with_driver
 from raysft.runtime.manifest import Record, read_records
 from raysft.runtime.plan import make_plan
 from raysft.runtime.run import run_recipe, sealed_of
@@ -260,6 +261,7 @@ def test_run_killed_in_the_middle_resumes_with_what_was_not_committed(
     before, asked = site.records(), requests_made(site.llm)
     assert 0 < len(before["augment.respond"]) < SHARDS
     assert site.status()["state"] == "running"
+    assert with_driver(Storage(str(site.run)), site.status(), print)["state"] == "abandoned"
     assert not (site.run / "_SUCCESS").exists()
     assert not list((site.run / "stages").glob("*-evolve-*/_manifest.json"))
 

@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ import yaml
 
 from raysft.cli import OK, WRONG, main
 from raysft.runtime import housekeeping, leftovers
-from raysft.runtime.housekeeping import DAY, Asked, Found, RunInUse, as_text, clean_up, seconds
+from raysft.runtime.housekeeping import DAY, Asked, Found, as_text, clean_up, seconds
+from raysft.runtime.lease import LeaseHeld, leased
 from raysft.runtime.leftovers import in_run
 from raysft.runtime.listing import objects
 from raysft.runtime.manifest import (
@@ -207,12 +207,13 @@ def test_gc_removes_unfinished_writes_probes_torn_checkpoints_and_files_that_not
 
 def test_gc_of_a_run_that_somebody_runs_refuses_to_remove(storage: Storage) -> None:
     write(storage, "stages/00-a-1", attempts=2)
-    updated = datetime.now(UTC).isoformat(timespec="seconds")
-    a_run(storage, ["stages/00-a-1"], state="running", updated=updated, pid="17")
-    assert clean_up(storage, Asked(older_than=0), now=time.time() + 1).going
-    with pytest.raises(RunInUse, match="process 17"):
-        clean_up(storage, Asked(older_than=0, removes=True), now=time.time() + 1)
+    a_run(storage, ["stages/00-a-1"])
+    with leased(storage):
+        assert clean_up(storage, Asked(older_than=0), now=time.time() + 1).going
+        with pytest.raises(LeaseHeld, match="is being run by"):
+            clean_up(storage, Asked(older_than=0, removes=True), now=time.time() + 1)
     assert len(storage.names("stages/00-a-1/shards")) == 4
+    assert clean_up(storage, Asked(older_than=0, removes=True), now=time.time() + 1).removed.objects
 
 
 def test_gc_of_a_folder_that_is_no_run_refuses(tmp_path: Path) -> None:
