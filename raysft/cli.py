@@ -14,9 +14,10 @@ from typing import Any
 
 from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
+from raysft.stores.addresses import redacted
 
 OK, FAILED, WRONG, STOPPED = 0, 1, 2, 130
-MISTAKES = ("PreflightError", "LookupError", "WrongExport")
+MISTAKES = ("PreflightError", "LookupError", "WrongExport", "NoRay")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
 NO_RECIPE = ("prompts", "doctor", "merge")
 
@@ -31,15 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nraysft: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except RecipeError as error:
-        print(f"raysft: {error}", file=sys.stderr)
+        print(f"raysft: {redacted(str(error))}", file=sys.stderr)
         return WRONG
     except Exception as error:
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
-        print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
+        name = type(error).__name__
+        print(f"raysft: {name}: {redacted(str(error))}", file=sys.stderr)
+        if name in MISTAKES:
+            return WRONG
         for note in [*getattr(error, "__notes__", []), "RAYSFT_TRACEBACK=1 shows where"]:
             print(f"raysft: {note}", file=sys.stderr)
-        return WRONG if type(error).__name__ in MISTAKES else FAILED
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

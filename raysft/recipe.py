@@ -56,9 +56,9 @@ class RecipeError(ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        count = len(self.problems)
-        lines = "\n".join(f"  - {p}" for p in self.problems)
-        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the recipe:\n{lines}")
+        count, lines = len(self.problems), "\n".join(f"  - {p}" for p in self.problems)
+        one = f"1 mistake in the recipe: {''.join(self.problems)}"
+        super().__init__(one if count == 1 else f"{count} mistakes in the recipe:\n{lines}")
 
 
 class Settings(StrictModel):

@@ -171,6 +171,18 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         return file.read() if limit is None else file.read(limit)
 
 
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a small file whole, on this machine or in a store.
+
+    Raises:
+        StoreError: the store did not take it.
+    """
+    fs, path = open_store(uri)
+    if is_local(fs):
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    asked(fs, lambda: fs.pipe_file(path, data), uri, "written")
+
+
 def read_text(uri: str) -> str:
     """The text of a small file in UTF-8, its lines ended by line feeds; see `read_bytes`."""
     return io.TextIOWrapper(io.BytesIO(read_bytes(uri)), encoding="utf-8").read()
