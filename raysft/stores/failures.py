@@ -60,6 +60,9 @@ def _answer(error: BaseException) -> tuple[str, int]:
         if isinstance(response, dict) and "Error" in response:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return str(response["Error"].get("Code", "")), int(status)
+    if _classes(error) & NO_ANSWER:  # aiohttp gives an answer that ends too early the status 400
+        return "", 0
+    for e in _chain(error):
         for name in ("status_code", "status", "code"):
             status = getattr(e, name, None)
             if isinstance(status, int) and 100 <= status < 600:
