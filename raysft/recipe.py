@@ -157,7 +157,8 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     mistakes.lines += problems
     written = tree
     tree = fill_environment(tree, (), mistakes)
-    for keys in credentials_in(tree, ()):
+    not_to_be_opened = list(credentials_in(tree, ()))
+    for keys in not_to_be_opened:
         mistakes.add(keys, CREDENTIALS)
     known = [*Settings.model_fields, "engines", "sources", "stages", "prompts", "train"]
     for key in tree:
@@ -177,7 +178,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
         for problem in unknown_columns(train.mixing, added):
             mistakes.add(("train", "mixing"), problem)
         _check_samples(train, tree.get("engines"), mistakes)
-    if looks:
+    if looks and not not_to_be_opened:
         _look(tree, engines, sources, train, mistakes)
     if mistakes.lines:
         raise RecipeError(mistakes.lines)
