@@ -89,7 +89,7 @@ class Run:
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
                 self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
-        records = manifest.read_records(self.storage, p.folder)
+        records = manifest.read_records(self.storage, p.folder, [name for name, _, _ in named])
         shards = [records[name] for name, _, _ in named]
         self._check_bad(shards, at_least=0)
         self._seal(p, shards, time.monotonic() - started)
@@ -146,7 +146,8 @@ class Run:
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
-        records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
+        units = [s.unit for s in shards]
+        records = {p.folder: manifest.read_records(self.storage, p.folder, units) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:
             raise Uncommitted(f"{len(missing)} of {len(shards)} work shards are not committed; run again")
@@ -196,6 +197,11 @@ class Run:
         )
         self.sealed.append(sealed)
         self.progress.end(label(p.folder), sealed.counts, sealed.seconds)
+        repeated = sum(record.retries for record in shards)
+        if repeated:
+            self.progress.note(
+                f"  {label(p.folder)}: operations on stores were tried again {repeated:,} times"
+            )
         for note in told.get("notes", ()):
             self.progress.note(f"  {label(p.folder)}: {note}")
 

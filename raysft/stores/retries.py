@@ -43,7 +43,7 @@ PATIENCE = Patience()
 
 
 class _Counter(threading.local):
-    """Attempts that were repeated by this thread."""
+    """Attempts that a thread repeated."""
 
     repeated = 0
 
@@ -51,9 +51,10 @@ class _Counter(threading.local):
 _counter = _Counter()
 
 
-def repeated_here() -> int:
-    """How many operations this thread has tried again so far, each time counted."""
-    return _counter.repeated
+def take_repeated() -> int:
+    """How often this thread has tried an operation again since it was last asked."""
+    taken, _counter.repeated = _counter.repeated, 0
+    return taken
 
 
 def tried(call: Callable[[], Result], uri: str, doing: str, patience: Patience = PATIENCE) -> Result:
