@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -137,7 +137,7 @@ class _Patient(io.RawIOBase):
 
 
 @contextmanager
-def open_file(uri: str) -> Iterator[BinaryIO]:
+def open_file(uri: str) -> Iterator[io.BufferedReader]:
     """A file to be read, of this machine or of a store.
 
     Raises:
@@ -150,7 +150,7 @@ def open_file(uri: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened(fs: Any, path: str, uri: str) -> Iterator[BinaryIO]:
+def opened(fs: Any, path: str, uri: str) -> Iterator[io.BufferedReader]:
     """`open_file` where the file system is at hand."""
     if is_local(fs):
         with open(path, "rb") as file:
@@ -158,7 +158,7 @@ def opened(fs: Any, path: str, uri: str) -> Iterator[BinaryIO]:
         return
     remote = tried(lambda: fs.open(path, "rb"), uri, "read")
     with io.BufferedReader(_Patient(remote, uri), BUFFER_BYTES) as buffered:
-        yield cast(BinaryIO, buffered)
+        yield buffered
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
