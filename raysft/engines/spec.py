@@ -22,7 +22,7 @@ class Replicas(StrictModel):
 class EngineSpec(StrictModel):
     """What all engines have. Fields marked execution-only do not change a stage's fingerprint."""
 
-    model: str = Field(description="a folder, here or in a store (s3://…), a hub name, or packaged:minilm")
+    model: str = Field(description="a folder, a hub name, or packaged:minilm; or an address such as s3://…")
     revision: str = Field(
         "", description="hub revision; a folder is known by its content, in a store by its files' ETags"
     )
