@@ -15,6 +15,7 @@ from typing import Any
 
 from raysft import __version__, recipe
 from raysft.recipe import Recipe, RecipeError
+from raysft.stores.addresses import redacted
 
 OK, FAILED, WRONG, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 130
 MISTAKES = ("PreflightError", "LookupError", "WrongExport", "LeaseHeld")
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nraysft: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except RecipeError as error:
-        print(f"raysft: {error}", file=sys.stderr)
+        print(f"raysft: {redacted(str(error))}", file=sys.stderr)
         return WRONG
     except Exception as error:
         if type(error).__name__ == "OverBudget":
@@ -40,12 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return OVER_BUDGET
         if os.environ.get("RAYSFT_TRACEBACK"):
             raise
-        print(f"raysft: {type(error).__name__}: {error}", file=sys.stderr)
-        is_mistake = type(error).__name__ in MISTAKES
-        hints = [] if is_mistake else ["RAYSFT_TRACEBACK=1 shows where"]
-        for note in [*getattr(error, "__notes__", []), *hints]:
+        name = type(error).__name__
+        print(f"raysft: {name}: {redacted(str(error))}", file=sys.stderr)
+        if name in MISTAKES:
+            return WRONG
+        for note in [*getattr(error, "__notes__", []), "RAYSFT_TRACEBACK=1 shows where"]:
             print(f"raysft: {note}", file=sys.stderr)
-        return WRONG if is_mistake else FAILED
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

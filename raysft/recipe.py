@@ -31,11 +31,22 @@ from raysft.acquire.files import Files, units_of
 from raysft.acquire.source import Source, check
 from raysft.augment import prompts
 from raysft.costs import NO_BUDGET, NO_PRICES, Budget, Prices
-from raysft.engines.build import is_folder, model_exists
+from raysft.engines.build import model_exists, model_problem
 from raysft.engines.spec import PROTOCOLS, Engine
 from raysft.mistakes import Mistakes, did_you_mean, shown, value_at
-from raysft.recipe_tree import RecipeLoader, apply_override, fill_environment, hide, repeated_keys
+from raysft.recipe_tree import (
+    CREDENTIALS,
+    RecipeLoader,
+    apply_override,
+    credentials_in,
+    fill_environment,
+    hide,
+    repeated_keys,
+)
 from raysft.stage import StageConfig, StrictModel
+from raysft.stores.addresses import redacted
+from raysft.stores.failures import StoreError
+from raysft.stores.opening import files_in, open_store, read_text
 from raysft.train.config import TrainConfig
 from raysft.train.evaluation_config import missing_trackers
 from raysft.train.mixing import unknown_columns
@@ -49,9 +60,9 @@ class RecipeError(ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        count = len(self.problems)
-        lines = "\n".join(f"  - {p}" for p in self.problems)
-        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the recipe:\n{lines}")
+        count, lines = len(self.problems), "\n".join(f"  - {p}" for p in self.problems)
+        one = f"1 mistake in the recipe: {''.join(self.problems)}"
+        super().__init__(one if count == 1 else f"{count} mistakes in the recipe:\n{lines}")
 
 
 class Settings(StrictModel):
@@ -119,11 +130,12 @@ def load(
         RecipeError: lists all that is wrong with it.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(str(path))
         tree = yaml.load(text, RecipeLoader)
         problems = list(repeated_keys(yaml.compose(text, RecipeLoader), ()))
     except OSError as error:
-        raise RecipeError([f"{path}: {(error.strerror or str(error)).lower()}"]) from None
+        said = (error.strerror or "").lower() or str(error)
+        raise RecipeError([f"{redacted(str(path))}: {said}"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(tree, dict):
@@ -157,6 +169,9 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
     mistakes.lines += problems
     written = tree
     tree = fill_environment(tree, (), mistakes)
+    not_to_be_opened = list(credentials_in(tree, ()))
+    for keys in not_to_be_opened:
+        mistakes.add(keys, CREDENTIALS)
     known = [*Settings.model_fields, *KEYS]
     for key in tree:
         if key not in known:
@@ -176,7 +191,7 @@ def parse(tree: dict[str, Any], problems: Iterable[str] = (), looks: bool = Fals
         for problem in unknown_columns(train.mixing, added):
             mistakes.add(("train", "mixing"), problem)
         _check_samples(train, tree.get("engines"), mistakes)
-    if looks:
+    if looks and not not_to_be_opened:
         _look(tree, engines, sources, train, mistakes)
     if mistakes.lines:
         raise RecipeError(mistakes.lines)
@@ -239,27 +254,32 @@ def _prompts(folder: Any, mistakes: Mistakes) -> dict[str, str]:
     """The texts of a folder of prompts by "<name>.<lang>"; every file must replace a packaged prompt."""
     if folder is None:
         return {}
-    if not isinstance(folder, str) or not Path(folder).is_dir():
+    try:
+        files = files_in(folder) if isinstance(folder, str) else []
+    except OSError as error:
+        mistakes.add(("prompts",), str(error))
+        return {}
+    if not isinstance(folder, str) or not files:
         mistakes.wrong(
             ("prompts",), f"a folder of files <name>.<{'|'.join(prompts.LANGUAGES)}>{prompts.SUFFIX}"
         )
         return {}
     found = {}
-    for path in sorted(Path(folder).iterdir()):
-        name, problem = path.name.removesuffix(prompts.SUFFIX), None
-        if path.name.startswith("."):
+    for file in files:
+        name, problem = file.removesuffix(prompts.SUFFIX), None
+        if file.startswith("."):
             continue
-        if name not in prompts.names() or name == path.name:
+        if name not in prompts.names() or name == file:
             hint = did_you_mean(name, prompts.names())
             problem = f"replaces no prompt{hint}; `raysft prompts` lists them"
         else:
             try:
-                found[name] = path.read_text(encoding="utf-8")
+                found[name] = read_text(f"{folder.rstrip('/')}/{file}")
                 problem = prompts.mistake_in(name.rsplit(".", 1)[0], found[name])
             except (OSError, UnicodeDecodeError) as error:
                 problem = f"cannot be read: {error}"
         if problem:
-            mistakes.add(("prompts",), f"{path.name}: {problem}")
+            mistakes.add(("prompts",), f"{file}: {problem}")
     return found
 
 
@@ -353,8 +373,12 @@ def _look(
     train: TrainConfig | None,
     mistakes: Mistakes,
 ) -> None:
-    """Every source matches a file, and every model folder is one."""
+    """The root's store answers, every source matches a file, and every model folder is one."""
     found: list[tuple[tuple[Any, ...], str]] = []
+    try:
+        open_store(str(tree.get("root", "")))
+    except StoreError as error:
+        found.append((("root",), str(error)))
     for name, spec in engines.items():
         problem = model_exists(spec)
         if problem:
@@ -364,9 +388,9 @@ def _look(
             check(source)
         except (OSError, ValueError, ImportError) as error:
             found.append((("sources", i), str(error)))
-    model = train.model if train is not None else None
-    if model and "://" not in model and is_folder(model) and not Path(model, "config.json").is_file():
-        found.append((("train", "model"), f"there is no {model}/config.json"))
+    problem = model_problem(train.model) if train is not None and train.model else None
+    if problem:
+        found.append((("train", "model"), problem))
     if train is not None:
         found += [(("train", "trackers"), problem) for problem in missing_trackers(train.trackers)]
         for name in ("exact_match", "multiple_choice"):

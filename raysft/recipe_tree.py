@@ -10,7 +10,12 @@ from typing import Any
 import yaml
 
 from raysft.mistakes import Mistakes, path_of
+from raysft.stores.addresses import has_credentials, redacted
 
+CREDENTIALS = (
+    "the address holds credentials, which would be stored with the run; leave them out: they are taken from "
+    "the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, …) or the machine's role"
+)
 ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -53,14 +58,28 @@ def fill_environment(node: Any, keys: tuple[Any, ...], mistakes: Mistakes) -> An
     return ENV.sub(lambda match: os.environ.get(match[1], match[0]), node)
 
 
+def credentials_in(node: Any, keys: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Where a tree has addresses of object stores with credentials in them."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from credentials_in(value, (*keys, key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from credentials_in(value, (*keys, i))
+    elif isinstance(node, str) and has_credentials(node):
+        yield keys
+
+
 def hide(resolved: Any, written: Any) -> Any:
-    """The resolved recipe with each `${NAME}` where its author has one."""
+    """The resolved recipe with each `${NAME}` where its author has one, and no password in an address."""
     if isinstance(written, str) and ENV.search(written):
         return written
     if isinstance(resolved, dict) and isinstance(written, dict):
         return {key: hide(value, written.get(key)) for key, value in resolved.items()}
     if isinstance(resolved, list) and isinstance(written, list):
         return [hide(value, other) for value, other in zip(resolved, written, strict=True)]
+    if isinstance(resolved, str) and "://" in resolved:
+        return redacted(resolved)
     return resolved
 
 

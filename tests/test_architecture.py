@@ -29,18 +29,31 @@ PLACES = re.compile(
 # what each part of the package may import of the others; a part may always import itself
 MAY_IMPORT = {
     "algorithms": set(),
+    "stores": set(),
     "sample": set(),
     "stage": {"sample"},
     "executor": {"algorithms", *CONTRACTS},
-    "engines": {"algorithms", *CONTRACTS},
-    **{family: {"algorithms", "engines", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
-    "acquire": {"algorithms", "engines", "mistakes", *CONTRACTS, *STAGE_FAMILIES},
+    "engines": {"algorithms", "stores", *CONTRACTS},
+    **{family: {"algorithms", "engines", "stores", *CONTRACTS, *STAGE_FAMILIES} for family in STAGE_FAMILIES},
+    "acquire": {"algorithms", "engines", "mistakes", "stores", *CONTRACTS, *STAGE_FAMILIES},
     "mistakes": set(),
-    "recipe_tree": {"mistakes"},
+    "recipe_tree": {"mistakes", "stores"},
     "costs": {"stage"},
-    "recipe": {"acquire", "augment", "costs", "engines", "mistakes", "recipe_tree", "train", *CONTRACTS},
-    "runtime": {"algorithms", "costs", "engines", "executor", "recipe", *CONTRACTS, *STAGE_FAMILIES},
-    "cli": {"augment", "engines", "recipe", "runtime", "report", *CONTRACTS},
+    "recipe": {
+        *("acquire", "augment", "costs", "engines", "mistakes", "recipe_tree", "stores", "train"),
+        *CONTRACTS,
+    },
+    "runtime": {
+        "algorithms",
+        "costs",
+        "engines",
+        "executor",
+        "recipe",
+        "stores",
+        *CONTRACTS,
+        *STAGE_FAMILIES,
+    },
+    "cli": {"augment", "engines", "recipe", "runtime", "report", "stores", *CONTRACTS},
 }
 
 
@@ -87,6 +100,11 @@ def test_imports_of_ray_and_engine_libraries_stay_in_their_homes(path: Path) -> 
         assert "ray" not in top
     if part_of(path) != "engines":
         assert not top & ENGINE_LIBRARIES
+
+
+def test_stores_are_opened_where_retries_and_messages_are() -> None:
+    homes = {part_of(path) for path in SOURCES if any(n.split(".")[0] == "fsspec" for n in imports_of(path))}
+    assert homes == {"stores"}
 
 
 def test_compiled_functions_all_get_the_cache_that_notices_every_change() -> None:

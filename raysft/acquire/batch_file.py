@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-import fsspec
 from pydantic import Field, ValidationError
 
 from raysft.curate.annotation_queues import Queue
 from raysft.stage import StrictModel
+from raysft.stores.opening import read_bytes
 
 FILE = "batch.json"
 SHOWN_ERRORS = 5
@@ -70,10 +70,9 @@ def read_batch(path: str) -> Batch:
         ValueError: the file cannot be read or is no batch; names it.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            return Batch.model_validate(json.loads(file.read().decode("utf-8-sig")))
+        return Batch.model_validate(json.loads(read_bytes(path).decode("utf-8-sig")))
     except ValidationError as error:
         told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:SHOWN_ERRORS]]
         raise ValueError(f"{path}: is no annotation batch: {'; '.join(told)}") from error
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read: {error}; give the {FILE} of the export") from error

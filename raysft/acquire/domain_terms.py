@@ -23,11 +23,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import fsspec
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from raysft.stage import StrictModel
+from raysft.stores.opening import read_bytes
 
 ALIAS_MARK = "|"
 STRUCTURED = (".yaml", ".yml", ".json")
@@ -85,9 +85,8 @@ def read_terms(path: str) -> DomainTerms:
         ValueError: the file cannot be read or does not say it in a form above; names the file.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ImportError, ValueError) as error:
+        data = read_bytes(path, MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path}: has more than {MAX_BYTES >> 20} MiB; is it the right file?")

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Annotated, Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from raysft.acquire import formats
@@ -34,6 +32,7 @@ from raysft.acquire.task_rows import text_at
 from raysft.acquire.unit import Unit
 from raysft.sample import answer_of, digest
 from raysft.stage import StrictModel
+from raysft.stores.opening import is_local, open_store
 
 LINES = "txt"
 DECIDING = ("format", "question", "answer", "only")
@@ -177,14 +176,14 @@ def _parts_of(messages: formats.Turns) -> tuple[str, str]:
 def _looked_at(given: EvaluationSet) -> EvaluationSet:
     """The set with an absolute path, once its files have been found and an item in them."""
     try:
-        fs, path = fsspec.core.url_to_fs(given.path)
-        found = given.model_copy(update={"path": path}) if isinstance(fs, LocalFileSystem) else given
+        fs, path = open_store(given.path)
+        found = given.model_copy(update={"path": path}) if is_local(fs) else given
         problem = ""
         for item in items_of(found):
             if isinstance(item, Item):
                 return found
             problem = problem or f"; row {item.row}: {item.reason}"
-    except (OSError, ImportError) as error:
+    except OSError as error:
         raise ValueError(str(error)) from error
     if given.only and not problem:
         problem = f"; no row has {', '.join(f'{name}: {text}' for name, text in given.only.items())}"

@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import Field
 
 from raysft.acquire.readers import KINDS, BadRow, Record, kind_of, records
 from raysft.acquire.unit import Labels, Unit
 from raysft.stage import StrictModel
+from raysft.stores.opening import asked, etag_of, info_of, is_local, open_store, opened
 
 
 class Files(StrictModel):
@@ -49,13 +48,12 @@ def units_of(source: Files, kinds: Collection[str] = KINDS) -> list[Unit]:
         FileNotFoundError: nothing matches; names the pattern.
         ValueError: a file named directly has an ending that is not read.
     """
-    fs, path = fsspec.core.url_to_fs(source.path)
-    fs.invalidate_cache()
+    fs, path = open_store(source.path)
     start, stop = (0, source.limit) if source.limit else (None, None)
     units = []
     for found in _matches(fs, path, source.path, kinds):
-        uri = found if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(found)
-        content, size = _content_identity(fs, found)
+        uri = found if is_local(fs) else fs.unstrip_protocol(found)
+        content, size = _content_identity(fs, found, uri)
         units.append(Unit(uri, content, size, start, stop))
     return units
 
@@ -73,16 +71,19 @@ def records_of(unit: Unit) -> Iterator[Record | BadRow]:
 def _matches(fs: Any, path: str, pattern: str, kinds: Collection[str]) -> list[str]:
     """Paths of the files that a pattern names, sorted."""
     allowed = " ".join(f".{kind}" for kind in kinds) + "; also .gz and .zst of those that are text"
-    if fs.isfile(path):
+    is_glob = any(c in path for c in "*?[")
+    info = info_of(fs, path, pattern)
+    if info is not None and info["type"] == "file":
         if kind_of(path, kinds) is None:
             raise ValueError(f"{pattern}: this ending is not read; allowed: {allowed}")
         return [path]
-    if fs.isdir(path):
+    if info is not None:
         root = path.rstrip("/") + "/"
-        found = [p for p in fs.find(path) if not _is_hidden(p.removeprefix(root))]
+        listed = asked(fs, lambda: fs.find(path), pattern, "listed")
+        found = [p for p in listed if not _is_hidden(p.removeprefix(root))]
     else:
         named = pattern.rstrip("/").rpartition("/")[2][:1] in (".", "_")
-        listed = fs.glob(path, detail=True) if any(c in path for c in "*?[") else {}
+        listed = asked(fs, lambda: fs.glob(path, detail=True), pattern, "listed") if is_glob else {}
         files = [p for p, info in listed.items() if info["type"] == "file"]
         found = [p for p in files if named or not _is_hidden(p.rpartition("/")[2])]
     known = sorted(p for p in found if kind_of(p, kinds) is not None)
@@ -102,20 +103,23 @@ def content_of(path: str) -> str:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    fs, found = fsspec.core.url_to_fs(path)
-    return _content_identity(fs, found)[0]
+    fs, found = open_store(path)
+    return _content_identity(fs, found, path)[0]
 
 
-def _content_identity(fs: Any, path: str) -> tuple[str, int]:
+def _content_identity(fs: Any, path: str, uri: str) -> tuple[str, int]:
     """What tells a file's content, and its size in bytes: the store's ETag if it has one, else SHA-256."""
-    info = fs.info(path)
-    etag = info.get("ETag") or info.get("etag")
-    if etag and not isinstance(fs, LocalFileSystem):
-        return f"{str(etag).strip(chr(34))}:{info['size']}", info["size"]
-    if isinstance(fs, LocalFileSystem):
+    if is_local(fs):
+        info = fs.info(path)
         return _local_digest(path, info["size"], info["mtime"]), info["size"]
-    with fs.open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), info["size"]
+    found = info_of(fs, path, uri)
+    if found is None:
+        raise FileNotFoundError(f"{uri}: there is no such object")
+    etag = etag_of(found)
+    if etag:
+        return f"{etag}:{found['size']}", found["size"]
+    with opened(fs, path, uri) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), found["size"]
 
 
 @lru_cache(maxsize=65_536)

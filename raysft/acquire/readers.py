@@ -23,11 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysft.acquire.streams import Damaged, blocks, lines
+from raysft.stores.opening import is_local, open_store, opened
 
 KINDS = ("jsonl", "json", "csv", "tsv", "parquet")
 ALLOWED_ENDINGS = ".jsonl .json .csv .tsv (each also .gz or .zst) .parquet"
@@ -323,12 +323,12 @@ def _parquet_rows(uri: str, handle: BinaryIO) -> Iterator[Record | BadRow]:
 def _local_copy(uri: str) -> Iterator[tuple[str, int]]:
     """Path and size in bytes of a file on this machine, fetched first where it is elsewhere: so that a
     broken connection is never taken for a broken file."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    if "file" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+    fs, path = open_store(uri)
+    if is_local(fs):
         yield path, fs.size(path)
         return
     with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
-        with fs.open(path, "rb") as remote:
+        with opened(fs, path, uri) as remote:
             shutil.copyfileobj(remote, copy, COPY_BYTES)
         copy.flush()
         yield copy.name, copy.tell()

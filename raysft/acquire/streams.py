@@ -1,6 +1,6 @@
 """The bytes of a file, decompressed, up to the point where the compression is damaged.
 
-Local paths and any URI that fsspec knows. An error of the disk or the network is raised as it is: only
+Local paths and addresses of stores. An error of the disk or the store is raised as it is: only
 damage inside a gzip or zstd stream can be blamed on the file, and raises `Damaged`.
 """
 
@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fsspec
 import zstandard
+
+from raysft.stores.opening import open_file
 
 BLOCK_BYTES = 1 << 20
 # A zstd frame written with `--long=31` needs a 2 GiB window; the library refuses above 128 MiB by itself.
@@ -37,7 +38,7 @@ def blocks(uri: str) -> Iterator[bytes]:
         Damaged: after all bytes before the damage have been given out.
     """
     lower = uri.lower()
-    with fsspec.open(uri, "rb") as file:
+    with open_file(uri) as file:
         pieces = iter(lambda: file.read(BLOCK_BYTES), b"")
         if lower.endswith(".gz"):
             yield from _decompressed(pieces, _gzip_member, "gz")

@@ -17,7 +17,6 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
 
-import fsspec
 import jinja2
 import yaml
 from jinja2.meta import find_undeclared_variables
@@ -27,6 +26,7 @@ from pydantic import BeforeValidator, Field
 from raysft.algorithms.words import word_count
 from raysft.mistakes import Mistakes, did_you_mean
 from raysft.stage import StrictModel
+from raysft.stores.opening import read_text
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -172,8 +172,7 @@ def text_of(name: str) -> str:
             )
         return (resources.files("raysft.acquire") / "templates" / f"{name}{ENDINGS[0]}").read_text("utf-8")
     try:
-        with fsspec.open(name, "r", encoding="utf-8") as file:
-            return str(file.read())
+        return read_text(name)
     except (OSError, UnicodeDecodeError) as error:
         raise TemplateMistake(f"template {name}: cannot be read: {error}") from error
 

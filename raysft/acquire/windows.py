@@ -31,7 +31,14 @@ from typing import Any, Literal
 from jinja2 import TemplateError
 
 from raysft.acquire.formats import Turns, Unreadable
-from raysft.engines.build import TOKENIZER_SUFFIXES, folder_digest, is_folder, resolve_model
+from raysft.engines.build import (
+    TOKENIZER_SUFFIXES,
+    content_digest,
+    folder_digest,
+    is_folder,
+    resolve_model,
+)
+from raysft.stores.addresses import is_uri
 
 Overlong = Literal["split", "window", "quarantine"]
 Count = Callable[[Turns], int]
@@ -129,17 +136,19 @@ def _windows(start: int, stop: int, fits: Callable[[int, int], bool]) -> list[tu
 
 
 def token_count(tokenizer: str) -> Count:
-    """What counts the tokens of a conversation; `tokenizer` is a folder or a hub name."""
+    """What counts the tokens of a conversation; `tokenizer` is a folder, an address or a hub name."""
     return _count_with(tokenizer, tokenizer_identity(tokenizer))
 
 
 def tokenizer_identity(tokenizer: str) -> str:
-    """What tells a tokenizer: the SHA-256 of its files in a folder, else the hub name.
+    """What tells a tokenizer: the content of its files in a folder or store, else the hub name.
 
     Raises:
         ValueError: an unknown `packaged:` name.
         FileNotFoundError: the folder does not exist or holds no such file.
     """
+    if is_uri(tokenizer):
+        return content_digest(tokenizer, TOKENIZER_SUFFIXES)
     found = resolve_model(tokenizer)
     if not is_folder(found):
         return tokenizer
@@ -155,7 +164,8 @@ def _count_with(tokenizer: str, identity: str) -> Count:
 
     # Not verbose: it would warn of every text above the model's context, which is what is looked for here.
     plain = {"add_special_tokens": False, "verbose": False}
-    loaded: Any = AutoTokenizer.from_pretrained(resolve_model(tokenizer), trust_remote_code=False)
+    found = resolve_model(tokenizer, TOKENIZER_SUFFIXES)
+    loaded: Any = AutoTokenizer.from_pretrained(found, trust_remote_code=False)
 
     def count(turns: Turns) -> int:
         if not loaded.chat_template:

@@ -30,7 +30,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -44,6 +43,7 @@ from raysft.augment.prompts import prompt_hash, render
 from raysft.engines.protocol import Request, Sampling
 from raysft.sample import digest64, instruction_of, made_id, uniform
 from raysft.stage import Context, Fit, Fitted, Map, Partition, StageConfig, made_rows
+from raysft.stores.opening import read_text
 
 VERSION = 2
 WRITES = "rows"
@@ -63,9 +63,9 @@ def read_personas(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        lines = Path(value).read_text(encoding="utf-8").splitlines()
+        lines = read_text(value).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8"
         raise ValueError(f"allowed: a list, or a text or JSONL file of personas ({reason})") from None
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not value.endswith(".jsonl"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import fsspec
 from pydantic import BeforeValidator, Field
+
+from raysft.stores.opening import read_bytes
 
 ENDINGS = (".md", ".txt")
 MAX_CHARACTERS = 100_000
@@ -16,9 +17,8 @@ def _loaded(value: Any) -> Any:
     if not isinstance(value, str) or "\n" in value or not value.lower().endswith(ENDINGS):
         return value
     try:
-        with fsspec.open(value, "rb") as file:
-            return file.read(4 * MAX_CHARACTERS + 1).decode("utf-8-sig")
-    except (OSError, ImportError, ValueError) as error:
+        return read_bytes(value, 4 * MAX_CHARACTERS + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ValueError(f"{value}: cannot be read: {error}; give a text, or a file in UTF-8") from error
 
 

@@ -23,11 +23,11 @@ import json
 import re
 from typing import Annotated, Any
 
-import fsspec
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from raysft.stage import StrictModel
+from raysft.stores.opening import read_bytes
 
 STRUCTURED = (".yaml", ".yml", ".json")
 LINES = ".jsonl"
@@ -82,9 +82,8 @@ def read_removals(path: str) -> tuple[Removal, ...]:
         ValueError: the file cannot be read or is no such list; names the file and the entries.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ImportError, ValueError) as error:
+        data = read_bytes(path, MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise ValueError(

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysft.stores.addresses import is_uri
+from raysft.stores.model_folders import fetched
+
+ADAPTER_SUFFIXES = (".json", ".safetensors")
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM 0.32 takes as max_lora_rank (its LoRAConfig), without 1."""
 
@@ -33,12 +37,13 @@ class Adapter:
 
 
 def read_adapter(folder: str) -> Adapter:
-    """The adapter in `folder`.
+    """The adapter in `folder`, which is fetched, once a node, if it is in a store.
 
     Raises:
         ValueError: no LoRA adapter in safetensors is there; the message says what is missing.
+        StoreError, FileNotFoundError: it could not be fetched.
     """
-    path = Path(folder).expanduser()
+    path = fetched(folder, ADAPTER_SUFFIXES) if is_uri(folder) else Path(folder).expanduser()
     config_path = path / "adapter_config.json"
     if not config_path.is_file():
         raise ValueError(f"adapter folder {path} has no adapter_config.json")

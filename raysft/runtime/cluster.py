@@ -15,6 +15,8 @@ from typing import Any
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]
 
+from raysft.runtime.address import check_address
+
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
 
 
@@ -58,13 +60,15 @@ def connected(address: str | None) -> Iterator[Capacity]:
     """Join the cluster at `address` (or RAY_ADDRESS), else start a local Ray and stop it at the end.
 
     Raises:
-        ConnectionError: there is an address and nothing answers there.
+        NoRay: there is an address and no Ray answers there.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # On Linux, Ray takes 127.0.0.1 for a mistake and listens on the outer address, but for this switch.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     joined_here = not ray.is_initialized()
+    if joined_here and address:
+        check_address(address)
     if joined_here:
         options: dict[str, Any] = {
             "log_to_driver": False,

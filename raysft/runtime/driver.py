@@ -110,7 +110,7 @@ class Run:
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
                 self._check_bad(list(records.values()), at_least=EARLY_CHECK_ROWS)
-        records = manifest.read_records(self.storage, p.folder)
+        records = manifest.read_records(self.storage, p.folder, [name for name, _, _ in named])
         shards = [records[name] for name, _, _ in named]
         self._check_bad(shards, at_least=0)
         self._seal(p, shards, time.monotonic() - started)
@@ -186,7 +186,8 @@ class Run:
                 if folder in in_tasks:
                     self.watch.task(folder, record.seconds)
             self.watch.look()
-        records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
+        units = [s.unit for s in shards]
+        records = {p.folder: manifest.read_records(self.storage, p.folder, units) for p in pending}
         missing = [s.unit for s in shards if not chain.is_done(s, pending, records)]
         if missing:
             self.watch.check()
@@ -264,6 +265,11 @@ class Run:
         )
         self.sealed.append(sealed)
         self.progress.end(label(p.folder), sealed.counts, sealed.seconds)
+        repeated = sum(record.retries for record in shards)
+        if repeated:
+            self.progress.note(
+                f"  {label(p.folder)}: operations on stores were tried again {repeated:,} times"
+            )
         for note in told.get("notes", ()):
             self.progress.note(f"  {label(p.folder)}: {note}")
         self._share(sealed)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ import pyarrow as pa
 from raysft.runtime.metering import NOTHING_USED, Usage
 from raysft.runtime.storage import Storage
 from raysft.stage import Counts
+from raysft.stores.retries import take_repeated
 
 MANIFEST = "_manifest.json"
 COMMITS = "_commits"
@@ -41,7 +42,8 @@ class Record:
 
     `base` is (shard name, start, stop) of the rows that a sidecar annotates, None for a shard of rows.
     `input` is a digest of what was read, so that a record made from a superseded shard is not trusted.
-    `usage` is what it took of an engine; `seconds` passed from its reading to its commit.
+    `usage` is what it took of an engine; `seconds` passed from its reading to its commit. `retries` is how
+    often an operation on a store was tried again by the thread that made it.
     """
 
     unit: str
@@ -54,6 +56,7 @@ class Record:
     counts: Counts
     seconds: float = 0.0
     usage: Usage = NOTHING_USED
+    retries: int = 0
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Record:
@@ -124,9 +127,8 @@ def commit(
     """Write a shard under an attempt-unique name, then its commit record."""
     name = f"{unit}-{uuid.uuid4().hex[:8]}.parquet"
     blob = storage.write_table(shard_path(folder, name), table)
-    record = Record(
-        unit, name, len(table), blob.bytes, blob.sha256, base, input, counts, round(seconds, 3), usage
-    )
+    made = (unit, name, len(table), blob.bytes, blob.sha256)
+    record = Record(*made, base, input, counts, round(seconds, 3), usage, take_repeated())
     storage.write_json(f"{folder}/{COMMITS}/{unit}.json", asdict(record))
     return record
 
@@ -139,12 +141,14 @@ def read_record(storage: Storage, folder: str, unit: str) -> Record | None:
         return None
 
 
-def read_records(storage: Storage, folder: str) -> dict[str, Record]:
-    """All commit records of a folder by work shard."""
-    names = [n for n in storage.names(f"{folder}/{COMMITS}") if n.endswith(".json")]
+def read_records(storage: Storage, folder: str, expected: Iterable[str] = ()) -> dict[str, Record]:
+    """All commit records of a folder by work shard. Those `expected` are looked for by name too: a store may
+    list an object later than it has it."""
+    listed = {n.removesuffix(".json") for n in storage.names(f"{folder}/{COMMITS}") if n.endswith(".json")}
+    units = sorted(listed.union(expected))
     with ThreadPoolExecutor(16) as pool:
-        values = pool.map(lambda n: storage.read_json(f"{folder}/{COMMITS}/{n}"), names)
-    return {record.unit: record for record in map(Record.from_json, values)}
+        found = list(pool.map(lambda unit: read_record(storage, folder, unit), units))
+    return {record.unit: record for record in found if record is not None}
 
 
 def seal(storage: Storage, manifest: Manifest) -> Manifest:

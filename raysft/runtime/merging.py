@@ -11,6 +11,7 @@ from raysft.engines.adapter import read_adapter
 from raysft.engines.build import is_folder, resolve_model
 from raysft.runtime.run import RESULT
 from raysft.runtime.storage import Storage
+from raysft.stores.addresses import is_uri
 from raysft.train.export import merge_adapter
 from raysft.train.export_check import check_export
 from raysft.train.model_card import CARD, merged_card
@@ -36,12 +37,12 @@ def merge(source: str, out: str, model: str | None = None) -> str:
         base = model or read_adapter(str(adapter)).config.get("base_model_name_or_path")
         if not base:
             raise LookupError(f"{adapter}/adapter_config.json names no base model; name it with --model")
-        merge_adapter(_loadable(base, Path(temporary) / "base"), str(adapter), merged)
+        merge_adapter(_loadable(base), str(adapter), merged)
         card = adapter / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else f"# {adapter.name}\n"
         (merged / CARD).write_text(merged_card(text, base), encoding="utf-8")
         check_export(merged)
-        if "://" in target.root:
+        if is_uri(target.root):
             target.upload(merged, "")
         else:
             for file in merged.iterdir():  # weights are written for their owner alone
@@ -67,13 +68,11 @@ def _adapter_of(source: str) -> str:
 
 
 def _local(folder: str, target: Path) -> Path:
-    return Storage(folder).download("", target) if "://" in folder else Path(folder)
+    return Storage(folder).download("", target) if is_uri(folder) else Path(folder)
 
 
-def _loadable(model: str, target: Path) -> str:
+def _loadable(model: str) -> str:
     """What transformers can load."""
-    if "://" in model:
-        return str(Storage(model).download("", target))
     found = resolve_model(model)
     if is_folder(model) and not Path(found, "config.json").is_file():
         raise LookupError(f"the base model {model} is not there; say where it is with --model")
@@ -83,7 +82,7 @@ def _loadable(model: str, target: Path) -> str:
 @contextmanager
 def _beside(target: Storage) -> Iterator[Path]:
     """A folder on the same disk as a local target, so that what is whole is renamed; else a temporary one."""
-    is_local = "://" not in target.root
+    is_local = not is_uri(target.root)
     parent = Path(target.root).parent if is_local else None
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True)

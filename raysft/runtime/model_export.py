@@ -80,7 +80,7 @@ def _name_base(folder: Path, model: str) -> None:
 
 def _base_licence(model: str | None) -> str | None:
     """The licence in the card of a base model that is a folder; no other is here to be read."""
-    if model is None or "://" in model or not is_folder(model):
+    if model is None or not is_folder(model):
         return None
     return licence_of(Path(model).expanduser())
 

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import ray
 from transformers import AutoTokenizer
 
-from raysft.engines.build import model_identity, resolve_model
+from raysft.engines.build import TOKENIZER_SUFFIXES, model_identity, resolve_model
 from raysft.engines.spec import TransformersSpec
 from raysft.runtime import chain, manifest
 from raysft.runtime.manifest import DigestMismatch, Manifest, Record, manifest_digest
@@ -168,34 +168,23 @@ def pack_fingerprint(config: TrainConfig, parent: Manifest) -> str:
 
 
 def model_revision(config: TrainConfig) -> str:
-    """Which model a run starts from, by content where it is a folder here; "" for one from scratch."""
+    """Which model a run starts from, as `model_identity` knows it; "" for one from scratch."""
     if config.model is None:
         return ""
-    if "://" in config.model:
-        return config.model
     identity = model_identity(TransformersSpec(model=config.model))
     return f"{identity.model}@{identity.revision}"
 
 
-def local_model(config: TrainConfig, folder: Path) -> str:
-    """What transformers can load: a folder, downloaded below `folder` if it is remote, or a hub name."""
+def local_model(config: TrainConfig) -> str:
+    """What transformers can load: a folder, fetched once a node if it is in a store, or a hub name."""
     assert config.model is not None
-    if "://" in config.model:
-        return str(Storage(config.model).download("", folder / "base"))
     return resolve_model(config.model)
 
 
 def model_config_source(config: TrainConfig) -> str | None:
-    """Where the shape of the model is read: a folder or hub name; None for one made from scratch.
-
-    Raises:
-        OSError: it is in a remote store, from which nothing is fetched for a plan.
-    """
-    if config.model is None:
-        return None
-    if "://" in config.model:
-        raise OSError(f"{config.model} is read when training starts")
-    return resolve_model(config.model)
+    """Where the shape of the model is read: a folder or hub name; None for one made from scratch. Of a model
+    in a store all but the weights is fetched."""
+    return None if config.model is None else resolve_model(config.model, TOKENIZER_SUFFIXES)
 
 
 def read_packed(storage: Storage, packed: Manifest, split: str) -> pa.Table:
@@ -246,8 +235,9 @@ def _tokenizer(
         )
         made = extend_tokenizer(train_tokenizer(texts_of(conversations), config.scratch), config.added_tokens)
         return templates.choose(made, config.chat_template, config.default_system)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer = AutoTokenizer.from_pretrained(local_model(config, Path(folder)), trust_remote_code=False)
+    assert config.model is not None
+    found = resolve_model(config.model, TOKENIZER_SUFFIXES)
+    tokenizer = AutoTokenizer.from_pretrained(found, trust_remote_code=False)
     tokenizer = extend_tokenizer(tokenizer, config.added_tokens)
     tokenizer = templates.choose(tokenizer, config.chat_template, config.default_system)
     check_template(tokenizer, config.tool_calls)

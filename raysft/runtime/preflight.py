@@ -13,6 +13,7 @@ from raysft.runtime.cluster import Capacity
 from raysft.runtime.passes import Pass
 from raysft.runtime.plan import Plan, resources
 from raysft.runtime.storage import Storage
+from raysft.stores.failures import StoreError
 from raysft.train.config import TrainConfig
 
 ROUNDING = 1e-6  # 0.3 / 0.1 is a little less than 3
@@ -23,7 +24,9 @@ class PreflightError(RuntimeError):
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
-        super().__init__("this run cannot start:\n" + "\n".join(f"  - {p}" for p in self.problems))
+        lines = "\n".join(f"  - {p}" for p in self.problems)
+        told = f"\n{lines}" if len(self.problems) != 1 else f" {self.problems[0]}"
+        super().__init__(f"this run cannot start:{told}")
 
 
 def missing_models(recipe: Recipe) -> list[str]:
@@ -118,5 +121,6 @@ def not_writable(storage: Storage, field: str = "root") -> list[str]:
         storage.write_bytes(probe, b"raysft")
         storage.remove(probe)
     except Exception as error:  # any store's own error: its text is the answer
-        return [f"{field} {storage.uri()}: cannot be written: {type(error).__name__}: {error}"]
+        said = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        return [f"{field} {storage.uri()}: cannot be written: {said}"]
     return []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,9 +34,8 @@ def probe_training(
         if report.step % NOTE_EVERY == 0:
             note(f"  step {report.step:,} of at most {report.steps:,}, loss {report.loss:.3f}")
 
-    with tempfile.TemporaryDirectory() as temporary:
-        source = None if config.model is None else local_model(config, Path(temporary))
-        return knowledge_probe(config, source, steps=steps, entities=entities, on_step=after_step)
+    source = None if config.model is None else local_model(config)
+    return knowledge_probe(config, source, steps=steps, entities=entities, on_step=after_step)
 
 
 def told(probed: Probed, config: TrainConfig) -> str:

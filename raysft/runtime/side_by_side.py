@@ -22,7 +22,7 @@ from typing import Any
 import ray
 
 from raysft.engines.adapter import Adapter, check_for_vllm
-from raysft.engines.build import is_folder
+from raysft.engines.build import is_folder, resolve_model
 from raysft.engines.protocol import Completion, Message, Request, Sampling
 from raysft.engines.spec import Engine, VllmSpec
 from raysft.recipe import Recipe
@@ -35,6 +35,7 @@ from raysft.runtime.segment import EngineBuilder
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_rows
 from raysft.sample import digest, live
+from raysft.stores.addresses import is_uri
 from raysft.train.config import TrainConfig
 from raysft.train.evaluation_card import samples_section
 from raysft.train.side_by_side import draw_prompts, joined, judge, summary
@@ -149,7 +150,7 @@ def _prompts(storage: Storage, sealed: Sequence[Manifest], config: TrainConfig) 
 def speakers(storage: Storage, export: str, config: TrainConfig) -> tuple[Speaker | None, Speaker]:
     """The base model, None where the model was made from nothing, and the tuned one."""
     model = config.model
-    if model is not None and "://" not in model and is_folder(model):
+    if model is not None and is_folder(model):
         model = str(Path(model).expanduser().resolve())
     base = None if model is None else Speaker(model, template=storage.uri(export))
     if model is not None and storage.exists(f"{export}/adapter_config.json"):
@@ -238,7 +239,11 @@ def _speak(
     reserved: Callable[[], AbstractContextManager[Any]],
 ) -> list[dict[str, Any]]:
     with reserved(), tempfile.TemporaryDirectory() as temporary:
-        model = _local(speaker.model, Path(temporary) / "model")
+        model = (
+            resolve_model(speaker.model)
+            if speaker.adapter or speaker.template
+            else _local(speaker.model, Path(temporary) / "model")
+        )
         adapter = None if speaker.adapter is None else _local(speaker.adapter, Path(temporary) / "adapter")
         if speaker.template is not None:
             say = functools.partial(say, template=_local(speaker.template, Path(temporary) / "template"))
@@ -247,7 +252,7 @@ def _speak(
 
 def _local(place: str, target: Path) -> str:
     """What libraries load: a folder of this machine, downloaded if it is remote, or a hub name."""
-    return str(Storage(place).download("", target)) if "://" in place else place
+    return str(Storage(place).download("", target)) if is_uri(place) else place
 
 
 def _say_by_vllm(

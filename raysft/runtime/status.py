@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raysft.runtime.storage import Storage
+from raysft.stores.addresses import redacted
 
 STATUS = "status.json"
 SUCCESS = "_SUCCESS"
@@ -34,7 +35,7 @@ class Status:
         self._write(state="running", stage="preflight")
 
     def failed(self, error: BaseException) -> None:
-        self._write(state="failed", error=f"{type(error).__name__}: {error}")
+        self._write(state="failed", error=redacted(f"{type(error).__name__}: {error}"))
 
     def over_budget(self, error: BaseException) -> None:
         """A limit of the recipe's budget is reached; the run goes on once it is raised."""

@@ -1,7 +1,8 @@
 """One storage root, a folder or any fsspec URI (`s3://bucket/prefix`), for everything a run writes.
 
 Objects are written whole and never changed in place. Nothing here relies on rename, on conditional
-writes or on listing being atomic; a reader knows an object by a record that names it (manifest.py).
+writes or on listing being atomic; a reader knows an object by a record that names it (manifest.py). What a
+store fails to do is tried again as `raysft.stores.retries` says; large objects go up and come down in parts.
 """
 
 from __future__ import annotations
@@ -13,19 +14,27 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from raysft.stores.addresses import S3, is_uri, scheme_of
+from raysft.stores.download import download_folder, download_object
+from raysft.stores.opening import asked, is_local, open_store, opened, trust_stores
+from raysft.stores.retries import tried
 
 ROW_GROUP_ROWS = 4096
 PIECE_BYTES = 1 << 20
 CONDITION_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict")
 """S3's error codes for "only if there is none" where there is one, or where another is just being written."""
+PART_BYTES = 16 << 20
+"""Of a multipart upload. Objects below twice as much go up in one request."""
+MAX_PARTS = 10_000  # of one upload, as S3 allows
+PARTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -44,19 +53,19 @@ class Storage:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root if "://" in root else str(Path(root).resolve())
+        self.root = root if is_uri(root) else str(Path(root).resolve())
         self._open()
 
     def _open(self) -> None:
-        options = {"use_listings_cache": False} if self.root.startswith(("s3://", "gs://")) else {}
-        self._fs, self._path = fsspec.core.url_to_fs(self.root, **options)
-        self._is_local = "file" in self._fs.protocol
+        self._fs, self._path = open_store(self.root)
+        self._is_local = is_local(self._fs)
 
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root}
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.root = state["root"]
+        trust_stores()
         self._open()
 
     def full(self, path: str) -> str:
@@ -89,7 +98,7 @@ class Storage:
                 os.fsync(file.fileno())
             os.replace(temporary, full)
         else:
-            self._fs.pipe_file(full, data)
+            tried(lambda: self._fs.pipe_file(full, data, **self._parts(len(data))), self.uri(path), "written")
         return Blob(path.rsplit("/", 1)[-1], len(data), hashlib.sha256(data).hexdigest())
 
     def create_bytes(self, path: str, data: bytes) -> bool:
@@ -101,7 +110,7 @@ class Storage:
         """
         if not self._is_local:
             try:
-                self._fs.pipe_file(self.full(path), data, mode="create")
+                self._fs.pipe_file(self.full(path), data, mode="create")  # once: again, it would find itself
             except FileExistsError:
                 return False
             except OSError as error:
@@ -137,20 +146,35 @@ class Storage:
                 os.fsync(file.fileno())
             os.replace(temporary, full)
         else:
-            self._fs.put_file(str(source), full)
+            parts = self._parts(source.stat().st_size)
+            tried(lambda: self._fs.put_file(str(source), full, **parts), self.uri(path), "written")
         return Blob(path.rsplit("/", 1)[-1], source.stat().st_size, state.hexdigest())
 
     def read_bytes(self, path: str) -> bytes:
         """The whole object; `FileNotFoundError` where there is none."""
-        return self._fs.cat_file(self.full(path))
+        data: bytes = self._ask(self._fs.cat_file, path, "read")
+        return data
 
     def exists(self, path: str) -> bool:
-        return self._fs.exists(self.full(path))
+        """Whether there is an object or folder."""
+        found: bool = self._ask(self._fs.exists, path, "read")
+        return found
+
+    def _ask(self, call: Callable[..., Any], path: str, doing: str, **options: Any) -> Any:
+        """An idempotent call of the file system on a path; a store's is tried again, a folder's is not."""
+        full = self.full(path)
+        return asked(self._fs, lambda: call(full, **options), self.uri(path), doing)
+
+    def _parts(self, size: int) -> dict[str, int]:
+        """How an object of this size is cut for an upload; other stores than S3 have ways of their own."""
+        if scheme_of(self.root) not in S3:
+            return {}
+        return {"chunksize": max(PART_BYTES, -(-size // MAX_PARTS)), "max_concurrency": PARTS_AT_ONCE}
 
     def names(self, folder: str) -> list[str]:
         """Sorted names directly below a folder; empty where there is no such folder."""
         try:
-            entries = self._fs.ls(self.full(folder), detail=False)
+            entries = self._ask(self._fs.ls, folder, "listed", detail=False)
         except FileNotFoundError:
             return []
         names = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
@@ -158,7 +182,11 @@ class Storage:
 
     def remove(self, path: str) -> None:
         """Delete an object or a folder with all that is in it."""
-        self._fs.rm(self.full(path), recursive=True)
+        try:
+            self._ask(self._fs.rm, path, "removed", recursive=True)
+        except FileNotFoundError:
+            if self._is_local:
+                raise  # a store may have removed it and lost its answer
 
     def write_json(self, path: str, value: Any) -> Blob:
         return self.write_bytes(path, json.dumps(value, ensure_ascii=False, sort_keys=True).encode())
@@ -180,7 +208,7 @@ class Storage:
         self, path: str, columns: list[str] | None = None, start: int = 0, stop: int | None = None
     ) -> pa.Table:
         """Rows [start, stop) of a Parquet object; of columns it does not have, none are returned."""
-        with self._fs.open(self.full(path), "rb") as handle:
+        with opened(self._fs, self.full(path), self.uri(path)) as handle:
             file = pq.ParquetFile(handle)
             have = file.schema_arrow.names
             wanted = have if columns is None else [c for c in columns if c in have]
@@ -198,7 +226,7 @@ class Storage:
 
     def row_groups(self, path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """A Parquet object's rows, at most `ROW_GROUP_ROWS` at a time; of columns it does not have, none."""
-        with self._fs.open(self.full(path), "rb") as handle:
+        with opened(self._fs, self.full(path), self.uri(path)) as handle:
             file = pq.ParquetFile(handle)
             wanted = [c for c in file.schema_arrow.names if columns is None or c in columns]
             for batch in file.iter_batches(ROW_GROUP_ROWS, columns=wanted):
@@ -206,18 +234,16 @@ class Storage:
 
     def table_schema(self, path: str) -> pa.Schema:
         """Names and types of a Parquet object's columns."""
-        with self._fs.open(self.full(path), "rb") as handle:
+        with opened(self._fs, self.full(path), self.uri(path)) as handle:
             return pq.ParquetFile(handle).schema_arrow
 
     def download(self, folder: str, target: Path) -> Path:
         """Copy a folder's objects to a local folder and return it."""
-        target.mkdir(parents=True, exist_ok=True)
-        self._fs.get(self.full(folder).rstrip("/") + "/", str(target) + "/", recursive=True)
-        return target
+        return download_folder(self.uri(folder), target)
 
     def download_file(self, path: str, target: Path) -> Path:
         """Copy one object to a local file and return it."""
-        self._fs.get_file(self.full(path), str(target))
+        download_object(self._fs, self.full(path), self.uri(path), target)
         return target
 
     def upload(self, source: Path, folder: str) -> None:

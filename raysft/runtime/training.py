@@ -17,17 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow.fs
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from raysft.engines.build import is_folder, resolve_model
+from raysft.engines.build import is_folder
 from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.budget import Watch
 from raysft.runtime.manifest import Manifest, manifest_digest
-from raysft.runtime.packing import findings_as_lines, model_revision, pack_stage
+from raysft.runtime.packing import findings_as_lines, model_config_source, model_revision, pack_stage
 from raysft.runtime.passes import semantic
 from raysft.runtime.progress import Progress
 from raysft.runtime.questions import questions_digest, write_questions
@@ -36,6 +35,7 @@ from raysft.runtime.training_checkpoints import begin_launch
 from raysft.runtime.training_preflight import SHOWN, check_data
 from raysft.runtime.training_worker import NOTES, OnStep, notes, train_worker
 from raysft.sample import digest
+from raysft.stores.opening import is_local, open_store
 from raysft.train.config import TrainConfig
 from raysft.train.methods import outline
 from raysft.train.throughput import progress_line
@@ -160,14 +160,15 @@ def launch(
 
 
 def _note_method(config: TrainConfig, note: Callable[[str], None]) -> None:
-    """Say what the method trains, or refuse it, before workers start; they alone see a model in a store.
+    """Say what the method trains, or refuse it, before workers start.
 
     Raises:
         MethodMismatch: the method does not fit the model.
     """
-    if config.model is None or "://" in config.model:
+    source = model_config_source(config)
+    if source is None:
         return
-    found = outline(resolve_model(config.model), config)
+    found = outline(source, config)
     if found is not None:
         note(f"  {'train':<28} {found}")
 
@@ -187,13 +188,12 @@ def _resources(config: TrainConfig) -> dict[str, float]:
 def _run_config(storage: Storage, launched: str, config: TrainConfig) -> RunConfig:
     """Ray Train uploads checkpoints below the launch's folder and removes those that are not kept."""
     parent, name = launched.rsplit("/", 1)
-    filesystem, path = fsspec.core.url_to_fs(storage.uri(parent))
-    is_local = "file" in filesystem.protocol
+    filesystem, path = open_store(storage.uri(parent))
     return RunConfig(
         name=name,
         storage_path=path,
         storage_filesystem=None
-        if is_local
+        if is_local(filesystem)
         else pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
         failure_config=FailureConfig(max_failures=config.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),

@@ -213,7 +213,7 @@ class Loaded:
 def _load(work: Work, temporary: Path) -> Loaded:
     config = work.config
     tokenizer = read_tokenizer(work.storage, work.packed, temporary)
-    source = None if config.scratch else local_model(config, temporary)
+    source = None if config.scratch else local_model(config)
     check_memory(config, work.device, work.most_learnt, source, len(tokenizer))
     if source is None:
         assert config.scratch is not None

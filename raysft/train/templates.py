@@ -13,8 +13,9 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
+
+from raysft.stores.opening import read_text
 
 NEEDED = re.compile(r"\{#-?\s*tokens:(.*?)-?#\}", re.DOTALL)
 PADS = (
@@ -52,7 +53,7 @@ def read_template(value: Any) -> Any:
     if not isinstance(value, str) or value in names() or "{{" in value or "{%" in value:
         return value
     try:
-        return Path(value).read_text(encoding="utf-8")
+        return read_text(value)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{value!r} is no file that can be read ({error}); allowed: a Jinja file, or "

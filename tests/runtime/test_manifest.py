@@ -10,6 +10,7 @@ from raysft.runtime import manifest
 from raysft.runtime.manifest import COMMITS, MANIFEST, DigestMismatch, Manifest, Record, shard_path
 from raysft.runtime.storage import Storage
 from raysft.stage import Counts, RowsLost
+from raysft.stores.retries import Patience, tried
 
 FOLDER = "stages/01-rules-abc"
 TABLE = pa.table({"id": ["a", "b", "c"]})
@@ -46,6 +47,26 @@ def test_record_is_read_back_as_it_was_committed(storage: Storage) -> None:
     assert manifest.read_records(storage, FOLDER) == {"00000": record}
     assert (record.rows, record.seconds) == (3, 0.123)
     assert storage.read_table(shard_path(FOLDER, record.name)) == TABLE
+
+
+def test_records_that_are_expected_and_not_listed_are_found_by_name(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = committed(storage)
+    monkeypatch.setattr(Storage, "names", lambda self, folder: [])
+    assert manifest.read_records(storage, FOLDER) == {}
+    assert manifest.read_records(storage, FOLDER, ["00000", "00001"]) == {"00000": record}
+
+
+def test_record_tells_how_often_its_thread_asked_a_store_again(storage: Storage) -> None:
+    failures = [TimeoutError()]
+
+    def call() -> None:
+        if failures:
+            raise failures.pop()
+
+    tried(call, "s3://bucket/x", "read", Patience(sleep=lambda seconds: None))
+    assert [committed(storage, unit).retries for unit in ("00000", "00001")] == [1, 0]
 
 
 def test_record_of_a_shard_without_commit_is_none(storage: Storage) -> None:

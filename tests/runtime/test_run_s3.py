@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 
+from raysft.engines.build import resolve_model
 from raysft.runtime.curated import read_curated
 from raysft.runtime.storage import Storage
 from tests.fixtures.swift import S3
@@ -34,11 +36,11 @@ RECIPE = {
 }
 
 
-def curate(recipe: Path) -> str:
+def curate(recipe: Path | str) -> str:
     """Run `raysft curate` in a process of its own, whose Ray has this process's credentials."""
     command = [sys.executable, "-m", "raysft.cli", "curate", str(recipe)]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -65,18 +67,47 @@ def test_run_over_object_storage_keeps_the_rows_of_a_run_over_a_folder(s3: S3, t
     assert Storage(f"{s3.uri}/runs/one").exists("_SUCCESS")
 
 
-@pytest.mark.parametrize("secret", ["wrong"])
-def test_run_with_wrong_credentials_ends_with_the_cause(
-    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+def test_run_with_all_its_paths_in_object_storage_fetches_its_model_once(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    (tmp_path / "a.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text(
-        yaml.safe_dump({**RECIPE, "root": f"{s3.uri}/runs", "sources": [{"path": str(tmp_path / "a.jsonl")}]})
+    monkeypatch.setenv("RAYSFT_MODELS", str(tmp_path / "models"))
+    store = Storage(s3.uri)
+    rows = [
+        *ROWS[:12],
+        {"instruction": "Name a thing that weighs around 1 kilograms.", "output": ROWS[0]["output"]},
+    ]
+    rows.append({"instruction": "Say nothing of this.", "output": "This row is on the list of removals."})
+    store.write_bytes("raw/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    removal = {"source": f"{s3.uri}/raw/a.jsonl", "row": len(rows) - 1, "reason": "asked for"}
+    store.write_bytes("lists/removals.yaml", yaml.safe_dump([removal]).encode())
+    store.upload(Path(resolve_model("packaged:minilm")), "models/minilm")
+    embedder = {"kind": "sentence_transformers", "model": f"{s3.uri}/models/minilm"}
+    recipe = {
+        **RECIPE,
+        "root": f"{s3.uri}/runs",
+        "engines": {"embedder": embedder},
+        "sources": [{"path": f"{s3.uri}/raw/*.jsonl"}],
+        "stages": [
+            {"curate.removals": {"list": f"{s3.uri}/lists/removals.yaml"}},
+            "curate.exact_dedup",
+            {"curate.embed": {"engine": "embedder"}},
+            {"curate.semantic_dedup": {"threshold": 0.9}},
+            "curate.select",
+        ],
+    }
+    store.write_bytes("recipes/one.yaml", yaml.safe_dump(recipe).encode())
+    told = curate(f"{s3.uri}/recipes/one.yaml")
+    run = Storage(f"{s3.uri}/runs/one")
+    assert run.exists("_SUCCESS")
+    assert "semantic_duplicate" in told
+    assert "Say nothing of this." not in str(read_curated(run)["messages"].to_pylist())
+    (folder,) = [p for p in (tmp_path / "models").iterdir() if p.is_dir()]
+    assert (folder / "model.safetensors").stat().st_size == store_size(
+        store, "models/minilm/model.safetensors"
     )
-    command = [sys.executable, "-m", "raysft.cli", "curate", str(recipe)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2, done.stderr
-    assert s3.uri in done.stderr
-    assert "Traceback" not in done.stderr
+    assert s3.access_key not in run.read_bytes("recipe.yaml").decode()
+
+
+def store_size(storage: Storage, path: str) -> int:
+    """Bytes of an object, as the store says."""
+    return int(fsspec.filesystem("s3").info(storage.full(path))["size"])
