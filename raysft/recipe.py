@@ -60,6 +60,12 @@ class Settings(StrictModel):
     root: str = Field("runs", description="folder or URI below which runs live")
     seed: int = Field(0, ge=0, description="seed of every choice")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="share of rows that may be quarantined")
+    wait_for_nodes_s: float = Field(
+        900,
+        gt=0,
+        description="seconds that a run waits for nodes that it needs and the cluster lacks, before it ends "
+        "with an error (default: the time that Ray's autoscaler gives a node to start)",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import yaml
 from raysft import recipe as recipes
 from raysft.augment import prompts
 from raysft.cli import FAILED, OK, WRONG, main
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.run import sealed_of
 from raysft.runtime.storage import Storage

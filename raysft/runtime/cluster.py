@@ -6,28 +6,22 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.services import resolve_ip_for_localhost
 from ray._raylet import Config  # type: ignore[attr-defined]
 
+from raysft.runtime.autoscaling import HEAD, autoscaling_limits
+from raysft.runtime.capacity import Capacity, Nodes
+
+RAYS_OWN = "ray.io/"  # labels that every node gets from Ray
+ANSWERS_S = 5.0  # a head that runs takes a connection at once; Ray itself would try for two minutes and more
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """CPUs and GPUs of a cluster, of its largest node, and, where they are known, of each node."""
-
-    cpus: float
-    gpus: float
-    node_cpus: float
-    node_gpus: float
-    where: str
-    nodes: tuple[tuple[float, float], ...] = ()
 
 
 def local_capacity() -> Capacity:
@@ -35,22 +29,30 @@ def local_capacity() -> Capacity:
     import torch
 
     cpus = float(max(LEAST_CPUS, os.cpu_count() or 1))
-    gpus = float(torch.cuda.device_count())
-    return Capacity(cpus, gpus, cpus, gpus, "a local Ray", ((cpus, gpus),))
+    return Capacity((Nodes(cpus, float(torch.cuda.device_count())),), "a local Ray")
+
+
+def living_nodes() -> tuple[Nodes, ...]:
+    """The nodes of the joined cluster that are alive now."""
+    return tuple(
+        Nodes(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0), own_labels(n["Labels"]))
+        for n in ray.nodes()
+        if n["Alive"]
+    )
+
+
+def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that people gave to nodes, without those that Ray gives to every node."""
+    return {name: value for name, value in labels.items() if not name.startswith(RAYS_OWN)}
 
 
 def capacity() -> Capacity:
-    """What the joined cluster has now."""
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    total = ray.cluster_resources()
-    return Capacity(
-        total.get("CPU", 0.0),
-        total.get("GPU", 0.0),
-        max((n.get("CPU", 0.0) for n in nodes), default=0.0),
-        max((n.get("GPU", 0.0) for n in nodes), default=0.0),
-        "the cluster",
-        tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes),
-    )
+    """What the joined cluster has now, and what its autoscaler may add."""
+    limits = autoscaling_limits()
+    where = f"the cluster ({limits.unknown})" if limits.unknown else "the cluster"
+    nodes = living_nodes()
+    workers = sum(n["Alive"] and HEAD not in n["Resources"] for n in ray.nodes())
+    return Capacity(nodes, where, limits.left(nodes), max(0, limits.max_workers - workers))
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def connected(address: str | None) -> Iterator[Capacity]:
     """Join the cluster at `address` (or RAY_ADDRESS), else start a local Ray and stop it at the end.
 
     Raises:
-        ConnectionError: there is an address and nothing answers there.
+        ConnectionError: there is an address and no Ray answers there that takes us.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # On Linux, Ray takes 127.0.0.1 for a mistake and listens on the outer address, but for this switch.
@@ -75,14 +77,49 @@ def connected(address: str | None) -> Iterator[Capacity]:
             _use_a_token()
             size = local_capacity()
             options |= {"num_cpus": int(size.cpus), "include_dashboard": False}
+        else:
+            check_answers(address)
         with _sigterm_kept():
-            ray.init(address=address or "local", **options)
+            try:
+                ray.init(address=address or "local", **options)
+            except ray.exceptions.AuthenticationError:
+                raise ConnectionError(
+                    f"Ray at {address} does not take our token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
+                    "or RAY_AUTH_TOKEN_PATH to the token that the cluster was started with"
+                ) from None
     _quiet_ray_data()
     try:
         yield capacity()
     finally:
         if joined_here:
             ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Refuse an address that Ray would try in vain, without a word.
+
+    Raises:
+        ConnectionError: it is no address, or nothing takes a connection there.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise ConnectionError(f"Ray's address is {address!r}; allowed are HOST:PORT of a head node and auto")
+    taken_for = resolve_ip_for_localhost(host)
+    try:
+        socket.create_connection((taken_for, int(port)), timeout=ANSWERS_S).close()
+    except OSError as error:
+        hint = ""
+        if taken_for != host:
+            hint = (
+                f"; Ray takes {host} for {taken_for}: with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the "
+                "environment (`source .ray/env`) it does not"
+            )
+        raise ConnectionError(
+            f"no Ray answers at {address} ({error.strerror or error}): is the cluster up, and is this its "
+            f"head node's port (6379 if not set otherwise)?{hint}"
+        ) from None
 
 
 @contextmanager

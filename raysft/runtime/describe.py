@@ -8,7 +8,8 @@ from typing import Any
 
 from raysft.recipe import Recipe
 from raysft.runtime import preflight
-from raysft.runtime.cluster import Capacity, connected, local_capacity
+from raysft.runtime.capacity import Capacity
+from raysft.runtime.cluster import connected, local_capacity
 from raysft.runtime.driver import label
 from raysft.runtime.manifest import read_manifest
 from raysft.runtime.plan import make_plan, operators, resources, segments
@@ -25,7 +26,7 @@ def describe(recipe: Recipe, address: str | None = None) -> dict[str, Any]:
     joined = address or os.environ.get("RAY_ADDRESS")
     with connected(address) if joined else nullcontext(local_capacity()) as has:
         problems += preflight.does_not_fit(plan, has, with_training=True)
-        cut = segments(plan, has.cpus, has.gpus)
+        cut = segments(plan, has)
     of = {p.folder: i for i, segment in enumerate(cut, 1) for p in segment}
     stages = [
         {

@@ -7,28 +7,32 @@ there is to resuming it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from raysft import stage as stages
 from raysft.augment.prompts import SUFFIX
+from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
 from raysft.runtime import chain, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import ONE_CPU, Capacity, Want
+from raysft.runtime.cluster import living_nodes
 from raysft.runtime.manifest import Manifest, Record
+from raysft.runtime.node_watch import NodeWatch, watched
 from raysft.runtime.passes import Pass
-from raysft.runtime.plan import Plan, operators, segments
+from raysft.runtime.plan import Plan, operators, segments, want_of, wants
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_fitted
+from raysft.stage import Fit
 
 EARLY_CHECK_ROWS = 1000
 
@@ -51,6 +55,7 @@ class Run:
     progress: Progress
     status: Status
     build_engine: EngineBuilder = build_engine
+    watch: NodeWatch = field(default_factory=NodeWatch)
     sealed: list[Manifest] = field(default_factory=list)
 
     @property
@@ -66,7 +71,7 @@ class Run:
         for note in self.plan.notes:
             self.progress.note(note)
         self._acquire()
-        for segment in segments(self.plan, self.capacity.cpus, self.capacity.gpus):
+        for segment in segments(self.plan, self.capacity):
             self._run_segment(segment)
         return self.sealed
 
@@ -83,8 +88,10 @@ class Run:
         self.progress.begin([label(p.folder)], len(named), len(named) - len(todo))
         started = time.monotonic()
         if todo:
+            self.watch.needs([ONE_CPU])
             units = {name: unit for name, _, unit in named}
             for record, form in stream_acquire(self.storage, p, todo):
+                self.watch.heard()
                 self.progress.advance(label(p.folder), record)
                 self.progress.note(f"  read {units[record.unit].uri} as {form}: {record.rows:,} rows")
                 records[record.unit] = record
@@ -127,6 +134,7 @@ class Run:
         labels = [label(p.folder) for p in pending]
         if pending[0].barriers:
             self.progress.begin(labels, len(shards), 0)
+            self.watch.needs(barrier_wants(pending[0], self.recipe.engines))
             seed, partitions = self.recipe.settings.seed, int(self.capacity.cpus)
             shards = run_barriers(
                 self.storage,
@@ -142,7 +150,9 @@ class Run:
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
         engine_starts: dict[str, float] = {}
+        self.watch.needs([replace(want, count=1) for want in wants(pending, self.recipe.engines)])
         for committed, starts in self._stream(pending, todo):
+            self.watch.heard()
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
@@ -220,6 +230,7 @@ def start(
 
     Raises:
         PreflightError: lists all that would keep the run from ending well.
+        NodesMissing: the cluster lacked nodes for longer than the recipe waits for them.
     """
     problems = preflight.missing_models(plan.recipe)
     if problems:
@@ -230,7 +241,9 @@ def start(
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, build_engine)
+        wait_s = plan.recipe.settings.wait_for_nodes_s
+        watch = stack.enter_context(watched(wait_s, progress.note, living_nodes))
+        run = Run(plan, storage, has, progress, status, build_engine, watch)
         try:
             run.execute()
             if finish:
@@ -238,3 +251,12 @@ def start(
         except Exception as error:
             raise with_cause(error) from None
         return run.sealed
+
+
+def barrier_wants(p: Pass, engines: Mapping[str, Engine]) -> list[Want]:
+    """What a pass's barrier needs: a CPU for its tasks, and a place for each engine that a `Fit` asks."""
+    named = [
+        step.engine for step in (p.steps[i] for i in p.barriers) if isinstance(step, Fit) and step.engine
+    ]
+    used = dict.fromkeys(getattr(p.config, name) for name in named)
+    return [*(replace(want_of(name, engines[name]), count=1) for name in used if name), ONE_CPU]

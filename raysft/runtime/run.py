@@ -17,6 +17,7 @@ from raysft.report.figures import share
 from raysft.report.page import render
 from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
+from raysft.runtime.capacity import ONE_CPU
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
 from raysft.runtime.manifest import Manifest, manifest_digest, parents_of, read_manifest
@@ -113,6 +114,7 @@ def _stoppable(status: Status, log: Path) -> Iterator[None]:
 
 def _finish(run: Run, trains: bool) -> Outcome:
     """The curated set, training and the report."""
+    run.watch.needs([ONE_CPU])
     languages = curated.export_curated(run.storage, run.sealed)
     training = None
     paths = {"curated set": run.storage.uri(curated.FOLDER)}
@@ -121,6 +123,7 @@ def _finish(run: Run, trains: bool) -> Outcome:
         from raysft.runtime.training import train_run
 
         run.status.running("train")
+        run.watch.needs([preflight.training_want(run.recipe.train), ONE_CPU])
         training = train_run(run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress)
         training = with_samples(
             run.storage, run.sealed, run.recipe, training, run.build_engine, run.progress.note

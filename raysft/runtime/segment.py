@@ -40,6 +40,15 @@ def build_engine(spec: Engine) -> Any:
     return build(spec, encode=encode)
 
 
+def remote_options(spec: Engine) -> dict[str, Any]:
+    """What Ray is asked for a place for one engine: CPUs, GPUs and labels, all of them on one node."""
+    return {
+        "num_cpus": spec.cpus,
+        "num_gpus": spec.gpus,
+        "label_selector": dict(spec.placement) or None,
+    }
+
+
 def stream(
     storage: Storage,
     operators: Sequence[Operator],
@@ -77,8 +86,7 @@ def _through_engine(data: Any, job: Job, spec: Engine, build_engine: EngineBuild
         fn_constructor_args=(job, spec, build_engine),
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=spec.cpus,
-        num_gpus=spec.gpus,
+        **remote_options(spec),
         compute=ActorPoolStrategy(
             min_size=spec.replicas.min,
             max_size=spec.replicas.max,
