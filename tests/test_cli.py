@@ -363,7 +363,6 @@ def wants(folder: Path, **engine: Any) -> dict[str, Any]:
     [
         ({"cpus": 64}, None, "engines.judge: one replica wants 64 CPUs and 0 GPUs, the largest node of"),
         ({"gpus": 4}, None, "engines.judge: one replica wants 1 CPUs and 4 GPUs, the largest node of"),
-        ({"gpus": 1.5}, None, "engines.judge.gpus: got 1.5; allowed: a share of one GPU or whole GPUs"),
         (
             {"cpus": 3, "replicas": {"min": 3, "max": 3}},
             None,

@@ -151,8 +151,9 @@ def placed(wants: Sequence[Want], has: Capacity, kindly: bool = False) -> Counte
 
 
 def _new_nodes(want: Want, has: Capacity, left: Counter[int]) -> Iterator[_Node]:
-    """A node of each type that could be started for a want, which it then holds; smallest types first."""
-    for i, kind in sorted(enumerate(has.may_come), key=lambda item: (item[1].gpus, item[1].cpus)):
+    """A node of each type that could be started for a want, which it then holds; the scarcest type first,
+    since the autoscaler might start that one."""
+    for i, kind in sorted(enumerate(has.may_come), key=lambda item: left[item[0]]):
         node = _Node(kind)
         if left[i] > 0 and node.take(want):
             left[i] -= 1

@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from ray._raylet import Config  # type: ignore[attr-defined]
 from raysft.runtime.autoscaling import HEAD, autoscaling_limits
 from raysft.runtime.capacity import Capacity, Nodes
 
-RAYS_OWN = "ray.io/"  # labels that every node gets from Ray
+NODE_ID = "ray.io/node-id"  # a label that Ray gives to every node
 ANSWERS_S = 5.0  # a head that runs takes a connection at once; Ray itself would try for two minutes and more
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
 
@@ -35,15 +35,14 @@ def local_capacity() -> Capacity:
 def living_nodes() -> tuple[Nodes, ...]:
     """The nodes of the joined cluster that are alive now."""
     return tuple(
-        Nodes(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0), own_labels(n["Labels"]))
+        Nodes(
+            n["Resources"].get("CPU", 0.0),
+            n["Resources"].get("GPU", 0.0),
+            {name: value for name, value in n["Labels"].items() if name != NODE_ID},
+        )
         for n in ray.nodes()
         if n["Alive"]
     )
-
-
-def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels that people gave to nodes, without those that Ray gives to every node."""
-    return {name: value for name, value in labels.items() if not name.startswith(RAYS_OWN)}
 
 
 def capacity() -> Capacity:

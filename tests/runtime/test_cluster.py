@@ -1,0 +1,34 @@
+"""Addresses of Ray that are wrong: refused at once, with the cause."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from raysft.runtime.cluster import check_answers
+
+
+@pytest.mark.parametrize("address", ["cluster", "127.0.0.1", ":6379", "head:port", "http://head"])
+def test_address_that_is_none_is_refused_with_what_is_allowed(address: str) -> None:
+    with pytest.raises(ConnectionError, match="allowed are HOST:PORT of a head node and auto"):
+        check_answers(address)
+
+
+def test_address_where_nothing_listens_is_refused_with_the_cause() -> None:
+    with socket.socket() as unused:
+        unused.bind(("localhost", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(
+            ConnectionError, match=rf"no Ray answers at localhost:{port} \(Connection refused\)"
+        ):
+            check_answers(f"localhost:{port}")
+
+
+def test_address_of_no_machine_is_refused_with_the_cause() -> None:
+    with pytest.raises(ConnectionError, match=r"no Ray answers at head.invalid:6379 \("):
+        check_answers("head.invalid:6379")
+
+
+def test_address_that_ray_finds_itself_is_left_to_ray() -> None:
+    check_answers("auto")
