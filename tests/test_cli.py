@@ -377,7 +377,7 @@ def wants(folder: Path, **engine: Any) -> dict[str, Any]:
         ({}, {"workers": {"min": 8, "max": 9}}, "train: 8 workers want 8 CPUs and 0 GPUs, and one CPU to"),
         ({}, {"gpus_per_worker": 2}, "train: one worker wants 1 CPUs and 2 GPUs, the largest node of"),
     ],
-    ids=["cpus", "gpus", "gpu share", "nodes", "pool", "workers", "elastic", "worker"],
+    ids=["cpus", "gpus", "nodes", "pool", "workers", "elastic", "worker"],
 )
 def test_run_that_the_cluster_cannot_hold_ends_in_seconds_with_the_numbers(
     folder: Path,

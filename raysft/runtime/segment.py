@@ -84,7 +84,7 @@ def _through_engine(data: Any, job: Job, spec: Engine, build_engine: EngineBuild
     return data.map_batches(
         EngineWorker,
         fn_constructor_args=(job, spec, build_engine),
-        batch_size=None,
+        batch_size=1,  # a block's one row; with GPUs, Ray Data takes no None
         batch_format="pyarrow",
         **remote_options(spec),
         compute=ActorPoolStrategy(
