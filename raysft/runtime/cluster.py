@@ -48,7 +48,8 @@ def living_nodes() -> tuple[Nodes, ...]:
 def capacity() -> Capacity:
     """What the joined cluster has now, and what its autoscaler may add."""
     limits = autoscaling_limits()
-    where = f"the cluster ({limits.unknown})" if limits.unknown else "the cluster"
+    where = "the cluster at its largest" if limits.types else "the cluster"
+    where += f" ({limits.unknown})" if limits.unknown else ""
     nodes = living_nodes()
     workers = sum(n["Alive"] and HEAD not in n["Resources"] for n in ray.nodes())
     return Capacity(nodes, where, limits.left(nodes), max(0, limits.max_workers - workers))
