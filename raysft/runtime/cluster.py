@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import resolve_ip_for_localhost
 from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from raysft.runtime.autoscaling import HEAD, autoscaling_limits
 from raysft.runtime.capacity import Capacity, Nodes
@@ -80,13 +85,7 @@ def connected(address: str | None) -> Iterator[Capacity]:
         else:
             check_answers(address)
         with _sigterm_kept():
-            try:
-                ray.init(address=address or "local", **options)
-            except ray.exceptions.AuthenticationError:
-                raise ConnectionError(
-                    f"Ray at {address} does not take our token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
-                    "or RAY_AUTH_TOKEN_PATH to the token that the cluster was started with"
-                ) from None
+            ray.init(address=address or "local", **options)
     _quiet_ray_data()
     try:
         yield capacity()
@@ -96,10 +95,11 @@ def connected(address: str | None) -> Iterator[Capacity]:
 
 
 def check_answers(address: str) -> None:
-    """Refuse an address that Ray would try in vain, without a word.
+    """Refuse an address that Ray would try in vain, for up to two minutes.
 
     Raises:
-        ConnectionError: it is no address, or nothing takes a connection there.
+        ConnectionError: it is no address, nothing takes a connection there, what does is no Ray, or it does
+            not take our token.
     """
     if address in ("auto", "local"):
         return
@@ -119,6 +119,27 @@ def check_answers(address: str) -> None:
         raise ConnectionError(
             f"no Ray answers at {address} ({error.strerror or error}): is the cluster up, and is this its "
             f"head node's port (6379 if not set otherwise)?{hint}"
+        ) from None
+    _check_is_ray(address, f"{taken_for}:{port}")
+
+
+def _check_is_ray(address: str, taken_for: str) -> None:
+    """One call of the head's own service, with our token."""
+    try:
+        channel = init_grpc_channel(taken_for, GLOBAL_GRPC_OPTIONS)
+        with channel:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWERS_S)
+    except ray.exceptions.AuthenticationError as error:
+        raise ConnectionError(f"Ray at {address}: {str(error).splitlines()[0]}") from None
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise ConnectionError(
+                f"Ray at {address} does not take our token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+                "RAY_AUTH_TOKEN_PATH to the token that the cluster was started with"
+            ) from None
+        raise ConnectionError(
+            f"what answers at {address} is no healthy Ray head ({error.code().name}: {error.details()}); "
+            "its port is 6379 if not set otherwise, and not that of the dashboard"
         ) from None
 
 

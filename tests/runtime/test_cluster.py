@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
+import threading
 
 import pytest
 
+from raysft.runtime import cluster
 from raysft.runtime.cluster import check_answers
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes loopback for the outer address where it was not told otherwise before it was imported."""
+    monkeypatch.setattr(cluster, "resolve_ip_for_localhost", lambda host: host)
 
 
 @pytest.mark.parametrize("address", ["cluster", "127.0.0.1", ":6379", "head:port", "http://head"])
@@ -23,6 +32,17 @@ def test_address_where_nothing_listens_is_refused_with_the_cause() -> None:
             ConnectionError, match=rf"no Ray answers at localhost:{port} \(Connection refused\)"
         ):
             check_answers(f"localhost:{port}")
+
+
+def test_address_of_something_else_is_refused_with_what_it_said() -> None:
+    server = http.server.HTTPServer(("localhost", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(ConnectionError, match="is no healthy Ray head"):
+            check_answers(f"localhost:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_address_of_no_machine_is_refused_with_the_cause() -> None:
