@@ -18,7 +18,7 @@ from raysft.recipe import Recipe, RecipeError
 from raysft.stores.addresses import redacted
 
 OK, FAILED, WRONG, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 130
-MISTAKES = ("PreflightError", "LookupError", "WrongExport", "LeaseHeld")
+MISTAKES = ("PreflightError", "LookupError", "WrongExport", "LeaseHeld", "NoRay")
 """Errors of a call that is wrong or cannot run here, by name, so that no module is loaded for them."""
 NO_RECIPE = ("prompts", "doctor", "merge", "gc")
 

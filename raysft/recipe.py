@@ -81,6 +81,12 @@ class Settings(StrictModel):
         description="folder or URI where runs share sealed stages: looked in before a stage is made, and "
         "copied to when one is sealed; nothing is shared if unset",
     )
+    wait_for_nodes_s: float = Field(
+        900,
+        gt=0,
+        description="seconds that a run waits for nodes that it needs and the cluster lacks, before it ends "
+        "with an error (default: the time that Ray's autoscaler gives a node to start)",
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from raysft.runtime.cluster import Capacity, connected
+from raysft.runtime.capacity import Capacity
+from raysft.runtime.cluster import connected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ import yaml
 from raysft import recipe as recipes
 from raysft.augment import prompts
 from raysft.cli import FAILED, OK, WRONG, main
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.run import sealed_of
 from raysft.runtime.storage import Storage
@@ -363,7 +363,6 @@ def wants(folder: Path, **engine: Any) -> dict[str, Any]:
     [
         ({"cpus": 64}, None, "engines.judge: one replica wants 64 CPUs and 0 GPUs, the largest node of"),
         ({"gpus": 4}, None, "engines.judge: one replica wants 1 CPUs and 4 GPUs, the largest node of"),
-        ({"gpus": 1.5}, None, "engines.judge.gpus: got 1.5; allowed: a share of one GPU or whole GPUs"),
         (
             {"cpus": 3, "replicas": {"min": 3, "max": 3}},
             None,
@@ -378,7 +377,7 @@ def wants(folder: Path, **engine: Any) -> dict[str, Any]:
         ({}, {"workers": {"min": 8, "max": 9}}, "train: 8 workers want 8 CPUs and 0 GPUs, and one CPU to"),
         ({}, {"gpus_per_worker": 2}, "train: one worker wants 1 CPUs and 2 GPUs, the largest node of"),
     ],
-    ids=["cpus", "gpus", "gpu share", "nodes", "pool", "workers", "elastic", "worker"],
+    ids=["cpus", "gpus", "nodes", "pool", "workers", "elastic", "worker"],
 )
 def test_run_that_the_cluster_cannot_hold_ends_in_seconds_with_the_numbers(
     folder: Path,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raysft.cli import OK, OVER_BUDGET, WRONG, main
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from tests.fixtures.runs import write_conversations
 
 TALKS = [(f"Name the river number {n}.", f"It is called river {n}, says the map.") for n in range(30)]

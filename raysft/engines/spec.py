@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.config import JsonDict
 
 from raysft.stage import StrictModel
@@ -12,11 +13,36 @@ from raysft.stage import StrictModel
 EXECUTION_ONLY: JsonDict = {"execution_only": True}
 
 
+LABEL = r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)"
+"""A node label's value as Ray and Kubernetes allow it: 63 characters at most."""
+LABEL_NAME = rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{LABEL}"
+
+
+def _labels(placement: dict[str, str]) -> dict[str, str]:
+    for name, value in placement.items():
+        if not re.fullmatch(LABEL_NAME, name) or not re.fullmatch(LABEL, value):
+            raise ValueError(
+                f"{name}: {value} is no node label; allowed are letters, digits and any of _ . - between, "
+                "63 of them at most, and before the name a domain and /"
+            )
+    return placement
+
+
+Placement = Annotated[dict[str, str], AfterValidator(_labels)]
+"""Labels that a node must have, such as {raysft-pool: generation}."""
+
+
 class Replicas(StrictModel):
     """Bounds of an autoscaling pool of engine actors."""
 
     min: int = Field(1, ge=1, description="actors kept alive while a segment runs")
     max: int = Field(1, ge=1, description="actors it may grow to")
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must not exceed max ({self.max})")
+        return self
 
 
 class EngineSpec(StrictModel):
@@ -29,8 +55,22 @@ class EngineSpec(StrictModel):
     replicas: Replicas = Field(Replicas(), json_schema_extra=EXECUTION_ONLY)
     cpus: float = Field(1, gt=0, description="logical CPUs of one replica", json_schema_extra=EXECUTION_ONLY)
     gpus: float = Field(
-        0, ge=0, description="GPUs of one replica, fractions too", json_schema_extra=EXECUTION_ONLY
+        0,
+        ge=0,
+        description="GPUs of one replica: a share of one, or whole ones of one node",
+        json_schema_extra=EXECUTION_ONLY,
     )
+    placement: Placement = Field(
+        {},
+        description="labels of nodes that replicas may run on, as {raysft-pool: generation}; any if empty",
+        json_schema_extra=EXECUTION_ONLY,
+    )
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_above_one(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus is {self.gpus:g}; allowed: a share of one GPU or whole GPUs")
+        return self
 
 
 class VllmSpec(EngineSpec):
@@ -52,7 +92,13 @@ class VllmSpec(EngineSpec):
         description="size of the KV cache in GiB; if unset, 1 on a CPU and what is left on a GPU",
         json_schema_extra=EXECUTION_ONLY,
     )
-    tensor_parallel_size: int = Field(1, ge=1, json_schema_extra=EXECUTION_ONLY)
+    tensor_parallel_size: int = Field(
+        1,
+        ge=1,
+        description="GPUs of one node over which each layer's weights are spread; equals gpus where that is "
+        "above one",
+        json_schema_extra=EXECUTION_ONLY,
+    )
     enforce_eager: bool = Field(
         False,
         description="no CUDA graphs, no compilation; always so on a CPU",
@@ -64,6 +110,15 @@ class VllmSpec(EngineSpec):
         description="seconds without any finished request after which a waiting call replaces the engine",
         json_schema_extra=EXECUTION_ONLY,
     )
+
+    @model_validator(mode="after")
+    def _gpus_are_all_used(self) -> Self:
+        if self.gpus and max(1, self.gpus) != self.tensor_parallel_size:
+            raise ValueError(
+                f"gpus is {self.gpus:g} and tensor_parallel_size {self.tensor_parallel_size}; allowed: both "
+                "n for an engine over n GPUs, tensor_parallel_size 1 for one on a GPU or a share of it"
+            )
+        return self
 
 
 class OpenAISpec(EngineSpec):

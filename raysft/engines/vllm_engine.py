@@ -367,6 +367,9 @@ def engine_arguments(spec: VllmSpec, model: str, adapter: Adapter | None) -> dic
         "gpu_memory_utilization": spec.gpu_memory_utilization,
         "kv_cache_memory_bytes": int(kv_cache_gib * (1 << 30)) if kv_cache_gib else None,
         "tensor_parallel_size": spec.tensor_parallel_size,
+        # the actor around an engine has all its GPUs on one node; vLLM's own choice may be Ray, which would
+        # ask the cluster for as many again
+        "distributed_executor_backend": "mp" if spec.tensor_parallel_size > 1 else None,
         "enforce_eager": spec.enforce_eager or is_cpu,
         "enable_prefix_caching": True,
         "load_format": "safetensors",

@@ -28,7 +28,7 @@ from raysft.executor import components_of, fit_sample, merge_fitted, narrow_of, 
 from raysft.runtime import owned
 from raysft.runtime.manifest import Manifest, shard_path
 from raysft.runtime.passes import Pass
-from raysft.runtime.segment import EngineBuilder, build_engine
+from raysft.runtime.segment import EngineBuilder, build_engine, remote_options
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import (
     WorkShard,
@@ -143,7 +143,7 @@ class Barrier:
 
     def _fit_task(self, step: Fit) -> Any:
         spec, _ = self._engine(step)
-        return _fit.options(num_cpus=spec.cpus, num_gpus=spec.gpus) if spec else _fit
+        return _fit.options(**remote_options(spec)) if spec else _fit
 
     def _shuffle(self, index: int, context: Context, joined: Any) -> list[Any]:
         """One reference to a table of narrow rows a hash partition."""

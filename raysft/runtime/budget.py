@@ -21,7 +21,7 @@ from raysft.runtime.storage import Storage
 
 LOOK_S = 10.0
 GRACE_S = 900.0  # longer than the deadline of an engine's call
-INTERRUPT = signal.SIGUSR2  # while it trains, Ray answers SIGINT with SystemExit
+INTERRUPT = signal.SIGUSR1  # while it trains, Ray answers SIGINT with SystemExit; SIGUSR2 is NodeWatch's
 
 
 class OverBudget(RuntimeError):

@@ -6,30 +6,31 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
+from ray._private.services import resolve_ip_for_localhost
 from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
-from raysft.runtime.address import check_address
+from raysft.runtime.autoscaling import HEAD, autoscaling_limits
+from raysft.runtime.capacity import Capacity, Nodes
 
+NODE_ID = "ray.io/node-id"  # a label that Ray gives to every node
+ANSWERS_S = 5.0  # a head that runs takes a connection at once; Ray itself would try for two minutes and more
 LEAST_CPUS = 8  # logical; with fewer, Ray Data's operators and actor pools wait for each other
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """CPUs and GPUs of a cluster, of its largest node, and, where they are known, of each node."""
-
-    cpus: float
-    gpus: float
-    node_cpus: float
-    node_gpus: float
-    where: str
-    nodes: tuple[tuple[float, float], ...] = ()
+class NoRay(ConnectionError):
+    """There is no Ray at the address that was given, or none that takes us."""
 
 
 def local_capacity() -> Capacity:
@@ -37,22 +38,30 @@ def local_capacity() -> Capacity:
     import torch
 
     cpus = float(max(LEAST_CPUS, os.cpu_count() or 1))
-    gpus = float(torch.cuda.device_count())
-    return Capacity(cpus, gpus, cpus, gpus, "a local Ray", ((cpus, gpus),))
+    return Capacity((Nodes(cpus, float(torch.cuda.device_count())),), "a local Ray")
+
+
+def living_nodes() -> tuple[Nodes, ...]:
+    """The nodes of the joined cluster that are alive now."""
+    return tuple(
+        Nodes(
+            n["Resources"].get("CPU", 0.0),
+            n["Resources"].get("GPU", 0.0),
+            {name: value for name, value in n["Labels"].items() if name != NODE_ID},
+        )
+        for n in ray.nodes()
+        if n["Alive"]
+    )
 
 
 def capacity() -> Capacity:
-    """What the joined cluster has now."""
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    total = ray.cluster_resources()
-    return Capacity(
-        total.get("CPU", 0.0),
-        total.get("GPU", 0.0),
-        max((n.get("CPU", 0.0) for n in nodes), default=0.0),
-        max((n.get("GPU", 0.0) for n in nodes), default=0.0),
-        "the cluster",
-        tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes),
-    )
+    """What the joined cluster has now, and what its autoscaler may add."""
+    limits = autoscaling_limits()
+    where = "the cluster at its largest" if limits.types else "the cluster"
+    where += f" ({limits.unknown})" if limits.unknown else ""
+    nodes = living_nodes()
+    workers = sum(n["Alive"] and HEAD not in n["Resources"] for n in ray.nodes())
+    return Capacity(nodes, where, limits.left(nodes), max(0, limits.max_workers - workers))
 
 
 @contextmanager
@@ -60,15 +69,13 @@ def connected(address: str | None) -> Iterator[Capacity]:
     """Join the cluster at `address` (or RAY_ADDRESS), else start a local Ray and stop it at the end.
 
     Raises:
-        NoRay: there is an address and no Ray answers there.
+        NoRay: there is an address and no Ray answers there that takes us.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # On Linux, Ray takes 127.0.0.1 for a mistake and listens on the outer address, but for this switch.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     joined_here = not ray.is_initialized()
-    if joined_here and address:
-        check_address(address)
     if joined_here:
         options: dict[str, Any] = {
             "log_to_driver": False,
@@ -79,6 +86,8 @@ def connected(address: str | None) -> Iterator[Capacity]:
             _use_a_token()
             size = local_capacity()
             options |= {"num_cpus": int(size.cpus), "include_dashboard": False}
+        else:
+            check_answers(address)
         with _sigterm_kept():
             ray.init(address=address or "local", **options)
     _quiet_ray_data()
@@ -87,6 +96,55 @@ def connected(address: str | None) -> Iterator[Capacity]:
     finally:
         if joined_here:
             ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Refuse an address that Ray would try in vain, for up to two minutes.
+
+    Raises:
+        NoRay: it is no address, nothing takes a connection there, what does is no Ray, or it does not take
+            our token.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise NoRay(f"Ray's address is {address!r}; allowed are HOST:PORT of a head node and auto")
+    taken_for = resolve_ip_for_localhost(host)
+    try:
+        socket.create_connection((taken_for, int(port)), timeout=ANSWERS_S).close()
+    except OSError as error:
+        hint = ""
+        if taken_for != host:
+            hint = (
+                f"; Ray takes {host} for {taken_for}: with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the "
+                "environment (`source .ray/env`) it does not"
+            )
+        raise NoRay(
+            f"no Ray answers at {address} ({error.strerror or error}): is the cluster up, and is this its "
+            f"head node's port (6379 if not set otherwise)?{hint}"
+        ) from None
+    _check_is_ray(address, f"{taken_for}:{port}")
+
+
+def _check_is_ray(address: str, taken_for: str) -> None:
+    """One call of the head's own service, with our token."""
+    try:
+        channel = init_grpc_channel(taken_for, GLOBAL_GRPC_OPTIONS)
+        with channel:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWERS_S)
+    except ray.exceptions.AuthenticationError as error:
+        raise NoRay(f"Ray at {address}: {str(error).splitlines()[0]}") from None
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise NoRay(
+                f"Ray at {address} does not take our token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+                "RAY_AUTH_TOKEN_PATH to the token that the cluster was started with"
+            ) from None
+        raise NoRay(
+            f"what answers at {address} is no healthy Ray head ({error.code().name}: {error.details()}); "
+            "its port is 6379 if not set otherwise, and not that of the dashboard"
+        ) from None
 
 
 @contextmanager

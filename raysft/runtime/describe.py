@@ -9,7 +9,8 @@ from typing import Any
 
 from raysft.recipe import Recipe
 from raysft.runtime import preflight
-from raysft.runtime.cluster import Capacity, connected, local_capacity
+from raysft.runtime.capacity import Capacity
+from raysft.runtime.cluster import connected, local_capacity
 from raysft.runtime.driver import label
 from raysft.runtime.estimate import Estimate, StageEstimate, as_lines, estimate
 from raysft.runtime.manifest import read_manifest
@@ -35,11 +36,10 @@ def describe(recipe: Recipe, address: str | None = None, rates: str | None = Non
     joined = address or os.environ.get("RAY_ADDRESS")
     with connected(address) if joined else nullcontext(local_capacity()) as has:
         problems += preflight.does_not_fit(plan, has, with_training=True)
-        cut = segments(plan, has.cpus, has.gpus)
+        cut = segments(plan, has)
     cannot = unreachable(recipe.settings.cache)
     problems += cannot
     states = states_of(plan, storage, with_cache=not cannot)
-    manifests = {p.folder: read_manifest(storage, p.folder) for p in plan.all_passes}
     manifests = {p.folder: read_manifest(storage, p.folder) for p in plan.all_passes}
     sealed = {folder: m for folder, m in manifests.items() if m is not None}
     labels = {p.folder: label(p.folder) for p in plan.all_passes}

@@ -7,31 +7,35 @@ there is to resuming it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from raysft import stage as stages
 from raysft.augment.prompts import SUFFIX
+from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
 from raysft.runtime import chain, ledger, manifest, preflight
 from raysft.runtime.acquire import quarantine_path, stream_acquire
 from raysft.runtime.barrier import run_barriers, with_cause
 from raysft.runtime.budget import Watch
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import ONE_CPU, Capacity, Want
+from raysft.runtime.cluster import living_nodes
 from raysft.runtime.manifest import Manifest, Record
 from raysft.runtime.metrics import RunMetrics
+from raysft.runtime.node_watch import NodeWatch, watched
 from raysft.runtime.passes import Pass
-from raysft.runtime.plan import Plan, operators, segments
+from raysft.runtime.plan import Plan, operators, segments, want_of, wants
 from raysft.runtime.progress import Progress
 from raysft.runtime.segment import EngineBuilder, build_engine, stream
 from raysft.runtime.stage_cache import StageCache, cache_of, places
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import WorkShard, read_fitted
+from raysft.stage import Fit
 
 EARLY_CHECK_ROWS = 1000
 WAVE = 50_000
@@ -66,6 +70,7 @@ class Run:
     build_engine: EngineBuilder = build_engine
     cache: StageCache | None = None
     check_lease: Callable[[], None] = _unleased
+    nodes: NodeWatch = field(default_factory=NodeWatch)
     sealed: list[Manifest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,7 +90,7 @@ class Run:
         for note in self.plan.notes:
             self.progress.note(note)
         self._acquire()
-        for segment in segments(self.plan, self.capacity.cpus, self.capacity.gpus):
+        for segment in segments(self.plan, self.capacity):
             self._run_segment(segment)
         return self.sealed
 
@@ -101,9 +106,11 @@ class Run:
         self.progress.begin([label(p.folder)], len(named), len(named) - len(todo))
         started = time.monotonic()
         if todo:
+            self.nodes.needs([ONE_CPU])
             units = {name: unit for name, _, unit in named}
             waves = (todo[start : start + WAVE] for start in range(0, len(todo), WAVE))
             for record, form in (told for wave in waves for told in stream_acquire(self.storage, p, wave)):
+                self.nodes.heard()
                 self.progress.advance(label(p.folder), record)
                 self.metrics.committed(label(p.folder), record.counts)
                 self.watch.task(p.folder, record.seconds)
@@ -172,13 +179,16 @@ class Run:
         labels = [label(p.folder) for p in pending]
         if pending[0].barriers:
             self.progress.begin(labels, len(shards), 0)
+            self.nodes.needs(barrier_wants(pending[0], self.recipe.engines))
             shards = self._run_barriers(pending[0], shards)
         records = {p.folder: manifest.read_records(self.storage, p.folder) for p in pending}
         todo = [s for s in shards if not chain.is_done(s, pending, records)]
         self.progress.begin(labels, len(shards), len(shards) - len(todo))
         engine_starts: dict[str, float] = {}
         in_tasks = {p.folder for o in operators(pending) if not o.engine for p in o.passes}
+        self.nodes.needs([replace(want, count=1) for want in wants(pending, self.recipe.engines)])
         for committed, starts in self._stream(pending, todo):
+            self.nodes.heard()
             engine_starts.update(starts)
             for folder, record in committed:
                 self.progress.advance(label(folder), record)
@@ -298,6 +308,7 @@ def start(
     Raises:
         OverBudget: a limit of the recipe's budget is reached.
         PreflightError: lists all that would keep the run from ending well.
+        NodesMissing: the cluster lacked nodes for longer than the recipe waits for them.
     """
     problems = preflight.missing_models(plan.recipe)
     if problems:
@@ -313,7 +324,11 @@ def start(
         if problems:
             raise preflight.PreflightError(problems)
         stack.enter_context(progress)
-        run = Run(plan, storage, has, progress, status, watch, build_engine, cache_of(plan), check_lease)
+        wait_s = recipe.settings.wait_for_nodes_s
+        nodes = stack.enter_context(watched(wait_s, progress.note, living_nodes))
+        run = Run(
+            plan, storage, has, progress, status, watch, build_engine, cache_of(plan), check_lease, nodes
+        )
         try:
             run.execute()
             if finish:
@@ -321,3 +336,12 @@ def start(
         except Exception as error:
             raise with_cause(error) from None
         return run.sealed
+
+
+def barrier_wants(p: Pass, engines: Mapping[str, Engine]) -> list[Want]:
+    """What a pass's barrier needs: a CPU for its tasks, and a place for each engine that a `Fit` asks."""
+    named = [
+        step.engine for step in (p.steps[i] for i in p.barriers) if isinstance(step, Fit) and step.engine
+    ]
+    used = dict.fromkeys(getattr(p.config, name) for name in named)
+    return [*(replace(want_of(name, engines[name]), count=1) for name in used if name), ONE_CPU]

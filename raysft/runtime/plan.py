@@ -9,6 +9,7 @@ a pass with a barrier needs its parent sealed, so it begins one. What needs the 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from raysft.augment.prompts import LANGUAGES, prompt_hash
 from raysft.engines.build import model_identity
 from raysft.engines.spec import Engine
 from raysft.recipe import Recipe, RecipeError, StageEntry
+from raysft.runtime.capacity import ONE_CPU, Capacity, Want, fit
 from raysft.runtime.owned import Maker, NotOwned, columns_read, own
 from raysft.runtime.passes import OwnedSet, Pass, semantic
 from raysft.sample import digest
@@ -261,25 +263,31 @@ def operators(segment: Sequence[Pass]) -> list[Operator]:
     return [Operator(engine, tuple(passes)) for engine, passes in groups]
 
 
-def segments(plan: Plan, cpus: float, gpus: float) -> list[list[Pass]]:
+def segments(plan: Plan, has: Capacity) -> list[list[Pass]]:
     """Cut the passes: before each barrier, and where the engines of a segment could not all live at
-    once on a cluster with so many CPUs and GPUs (one CPU is kept for reading and writing)."""
+    once on a cluster (one CPU is kept for reading and writing)."""
     cut: list[list[Pass]] = []
     for p in plan.passes:
-        fits = cut and not p.barriers and _fits([*cut[-1], p], plan.recipe.engines, cpus - 1, gpus)
-        if fits:
+        joins = cut and not p.barriers and fit(wants([*cut[-1], p], plan.recipe.engines), has)
+        if joins:
             cut[-1].append(p)
         else:
             cut.append([p])
     return cut
 
 
-def _fits(segment: Sequence[Pass], engines: Mapping[str, Engine], cpus: float, gpus: float) -> bool:
-    want_cpus, want_gpus = resources(segment, engines)
-    return want_cpus <= cpus and want_gpus <= gpus
+def wants(segment: Sequence[Pass], engines: Mapping[str, Engine]) -> list[Want]:
+    """The smallest pools of a segment's engines, all alive at once, and a CPU to read and write."""
+    named = Counter(o.engine for o in operators(segment) if o.engine)
+    return [*(want_of(name, engines[name], pools) for name, pools in named.items()), ONE_CPU]
+
+
+def want_of(name: str, spec: Engine, pools: int = 1) -> Want:
+    """So many smallest pools of an engine."""
+    return Want(name, spec.cpus, spec.gpus, pools * spec.replicas.min, spec.placement)
 
 
 def resources(segment: Sequence[Pass], engines: Mapping[str, Engine]) -> tuple[float, float]:
     """CPUs and GPUs of the smallest pools of a segment's engines, all alive at once."""
-    specs = [engines[o.engine] for o in operators(segment) if o.engine]
-    return sum(s.cpus * s.replicas.min for s in specs), sum(s.gpus * s.replicas.min for s in specs)
+    pools = [w for w in wants(segment, engines) if w is not ONE_CPU]
+    return sum(w.cpus * w.count for w in pools), sum(w.gpus * w.count for w in pools)

@@ -4,19 +4,18 @@ for ever, for an actor that fits nowhere; so every want is compared with what th
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from raysft.engines.build import model_exists
-from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import ONE_CPU, Capacity, Want, as_labels, fit, placed, sizes
 from raysft.runtime.passes import Pass
-from raysft.runtime.plan import Plan, resources
+from raysft.runtime.plan import Plan, want_of
 from raysft.runtime.storage import Storage
 from raysft.stores.failures import StoreError
 from raysft.train.config import TrainConfig
-
-ROUNDING = 1e-6  # 0.3 / 0.1 is a little less than 3
 
 
 class PreflightError(RuntimeError):
@@ -42,75 +41,86 @@ def missing_models(recipe: Recipe) -> list[str]:
 def does_not_fit(plan: Plan, has: Capacity, with_training: bool) -> list[str]:
     """A line, with the numbers, for each want that the cluster can never meet."""
     problems = []
+    engines = plan.recipe.engines
     users = {p.engine: p for p in reversed(plan.passes) if p.engine}
     for name, p in reversed(users.items()):
-        one = _replica_problem(name, plan.recipe.engines[name], has)
-        problems += one or _pool_problem(p, plan, has)
+        want = want_of(name, engines[name])
+        problems += pool_problem(f"engines.{name}", "replica", want, has) or _reading_problem(p, want, has)
     if with_training and plan.recipe.train is not None:
-        problems += _training_problem(plan.recipe.train, has)
-        asked = plan.recipe.train.samples
-        named = [asked.engine, asked.judge] if asked else []
-        for engine in filter(None, named):
-            problems += _replica_problem(engine, plan.recipe.engines[engine], has)
+        train = plan.recipe.train
+        problems += _training_problem(train, has)
+        named = [train.samples.engine, train.samples.judge] if train.samples else []
+        for name in filter(None, named):
+            one = replace(want_of(name, engines[name]), count=1)
+            problems += pool_problem(f"engines.{name}", "replica", one, has)
     return list(dict.fromkeys(problems))
 
 
-def _replica_problem(name: str, spec: Engine, has: Capacity) -> list[str]:
-    """Each replica needs one node that holds it, and Ray packs no replica across two GPUs' shares."""
-    if spec.gpus > 1 and spec.gpus != int(spec.gpus):
-        return [f"engines.{name}.gpus: got {spec.gpus:g}; allowed: a share of one GPU or whole GPUs"]
-    if spec.cpus > has.node_cpus or spec.gpus > has.node_gpus:
+def training_want(train: TrainConfig) -> Want:
+    """The workers without which a training does not start."""
+    return Want(
+        "worker of the training",
+        train.cpus_per_worker,
+        train.gpus_per_worker,
+        train.min_workers,
+        train.placement,
+    )
+
+
+def pool_problem(path: str, one: str, want: Want, has: Capacity) -> list[str]:
+    """Each of a pool's actors needs one node that has its labels and holds it."""
+    there = [kind for kind in has.kinds if kind.has(want.placement)]
+    each = f"{want.cpus:g} CPUs and {want.gpus:g} GPUs"
+    if not there:
         return [
-            f"engines.{name}: one replica wants {spec.cpus:g} CPUs and {spec.gpus:g} GPUs, "
-            f"the largest node of {has.where} has {has.node_cpus:g} and {has.node_gpus:g}"
+            f"{path}.placement: no node of {has.where} has {as_labels(want.placement)}; they have: "
+            f"{labels_there(has)}"
         ]
-    fitting = sum(_copies(spec.cpus, spec.gpus, *node) for node in has.nodes)
-    if has.nodes and fitting < spec.replicas.min:
-        nodes = ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in has.nodes)
+    placing = f" with {as_labels(want.placement)}" if want.placement else ""
+    cpus, gpus = max(n.cpus for n in there), max(n.gpus for n in there)
+    if not any(fit([replace(want, count=1)], Capacity((kind,), "")) for kind in there):
         return [
-            f"engines.{name}: {fitting} of its {spec.replicas.min} replicas, {spec.cpus:g} CPUs and "
-            f"{spec.gpus:g} GPUs each, fit on the nodes of {has.where}, which have {nodes}"
+            f"{path}: one {one} wants {each}, the largest node of {has.where}{placing} has {cpus:g} "
+            f"and {gpus:g}"
+        ]
+    fitting = placed([want], has)[want.name]
+    if fitting < want.count:
+        return [
+            f"{path}: {fitting} of its {want.count} {one}s, {each} each, fit on the nodes of {has.where}"
+            f"{placing}, which have {sizes(there)}"
         ]
     return []
 
 
-def _copies(cpus: float, gpus: float, node_cpus: float, node_gpus: float) -> int:
-    """How many workers of this size one node holds; several share a GPU only if each wants part of one."""
-    by_cpus = int(node_cpus / cpus + ROUNDING)
-    if not gpus:
-        return by_cpus
-    by_gpus = int(node_gpus) * int(1 / gpus + ROUNDING) if gpus < 1 else int(node_gpus / gpus)
-    return min(by_cpus, by_gpus)
+def labels_there(has: Capacity) -> str:
+    """The labels of a cluster's nodes and node types, and how many have them."""
+    found: Counter[str] = Counter()
+    for kind in has.kinds:
+        found[as_labels(kind.labels) or "no labels"] += kind.count
+    return "; ".join(f"{labels} ({count})" for labels, count in sorted(found.items())) or "there are none"
 
 
 def _training_problem(train: TrainConfig, has: Capacity) -> list[str]:
-    each = f"{train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs"
-    if train.cpus_per_worker > has.node_cpus or train.gpus_per_worker > has.node_gpus:
-        return [
-            f"train: one worker wants {each}, "
-            f"the largest node of {has.where} has {has.node_cpus:g} and {has.node_gpus:g}"
-        ]
-    workers = train.min_workers
-    cpus, gpus = workers * train.cpus_per_worker, workers * train.gpus_per_worker
-    if cpus + 1 > has.cpus or gpus > has.gpus:
-        return [
-            f"train: {workers} workers want {cpus:g} CPUs and {gpus:g} GPUs, and one CPU to steer "
-            f"them; {has.where} has {has.cpus:g} CPUs and {has.gpus:g} GPUs"
-        ]
-    return []
-
-
-def _pool_problem(p: Pass, plan: Plan, has: Capacity) -> list[str]:
-    if p.engine is None:
-        return []
-    cpus, gpus = resources([p], plan.recipe.engines)
-    if cpus + 1 <= has.cpus and gpus <= has.gpus:
-        return []
-    least = plan.recipe.engines[p.engine].replicas.min
+    want = training_want(train)
+    problems = pool_problem("train", "worker", replace(want, count=1), has)
+    if problems or fit([want, ONE_CPU], has):
+        return problems
+    cpus, gpus = want.count * want.cpus, want.count * want.gpus
     return [
-        f"{p.stage}: {least} replica{'s' if least > 1 else ''} of {p.engine!r} want {cpus:g} CPUs and "
-        f"{gpus:g} GPUs, reading and writing one CPU; {has.where} has {has.cpus:g} CPUs and "
-        f"{has.gpus:g} GPUs. Lower engines.{p.engine}.replicas.min or its cpus/gpus, or use a larger cluster"
+        f"train: {want.count} workers want {cpus:g} CPUs and {gpus:g} GPUs, and one CPU to steer "
+        f"them; {has.where} has {has.cpus:g} CPUs and {has.gpus:g} GPUs"
+        + (f", on nodes of {sizes(has.kinds)}" if len(has.kinds) > 1 else "")
+    ]
+
+
+def _reading_problem(p: Pass, want: Want, has: Capacity) -> list[str]:
+    if fit([want, ONE_CPU], has):
+        return []
+    cpus, gpus = want.count * want.cpus, want.count * want.gpus
+    return [
+        f"{p.stage}: {want.count} replica{'s' if want.count > 1 else ''} of {want.name!r} want {cpus:g} CPUs "
+        f"and {gpus:g} GPUs, reading and writing one CPU; {has.where} has {has.cpus:g} CPUs and "
+        f"{has.gpus:g} GPUs. Lower engines.{want.name}.replicas.min or its cpus/gpus, or use a larger cluster"
     ]
 
 

@@ -18,6 +18,7 @@ from raysft.report.page import render
 from raysft.report.view import RunView, totals
 from raysft.runtime import curated, driver, preflight, view
 from raysft.runtime.budget import OverBudget
+from raysft.runtime.capacity import ONE_CPU
 from raysft.runtime.cluster import connected
 from raysft.runtime.driver import Run
 from raysft.runtime.lease import Lease, LeaseLost, leased
@@ -140,6 +141,7 @@ def _told(status: Status, lease: Lease, log: Path) -> Iterator[None]:
 def _finish(run: Run, trains: bool) -> Outcome:
     """The curated set, training and the report."""
     run.check_lease()
+    run.nodes.needs([ONE_CPU])
     languages = curated.export_curated(run.storage, run.sealed)
     training = None
     paths = {"curated set": run.storage.uri(curated.FOLDER)}
@@ -149,6 +151,7 @@ def _finish(run: Run, trains: bool) -> Outcome:
 
         run.check_lease()
         run.status.running("train")
+        run.nodes.needs([preflight.training_want(run.recipe.train), ONE_CPU])
         training = train_run(
             run.storage, run.sealed, run.recipe.train, run.recipe.settings, run.progress, run.watch
         )

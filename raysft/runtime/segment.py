@@ -44,6 +44,15 @@ def build_engine(spec: Engine) -> Any:
     return build(spec, encode=encode, tells_ray=True)
 
 
+def remote_options(spec: Engine) -> dict[str, Any]:
+    """What Ray is asked for a place for one engine: CPUs, GPUs and labels, all of them on one node."""
+    return {
+        "num_cpus": spec.cpus,
+        "num_gpus": spec.gpus,
+        "label_selector": dict(spec.placement) or None,
+    }
+
+
 def stream(
     storage: Storage,
     operators: Sequence[Operator],
@@ -84,10 +93,9 @@ def _through_engine(data: Any, job: Job, name: str, spec: Engine, build_engine: 
     return data.map_batches(
         EngineWorker,
         fn_constructor_args=(job, name, spec, build_engine),
-        batch_size=None,
+        batch_size=1,  # a block's one row; with GPUs, Ray Data takes no None
         batch_format="pyarrow",
-        num_cpus=spec.cpus,
-        num_gpus=spec.gpus,
+        **remote_options(spec),
         compute=ActorPoolStrategy(
             min_size=spec.replicas.min,
             max_size=spec.replicas.max,

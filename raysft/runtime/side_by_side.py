@@ -31,7 +31,7 @@ from raysft.runtime.ledger import ENGINE, TRAINING, told
 from raysft.runtime.manifest import Manifest
 from raysft.runtime.metering import Metered
 from raysft.runtime.packing import pack_stage, read_packed
-from raysft.runtime.segment import EngineBuilder
+from raysft.runtime.segment import EngineBuilder, remote_options
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import read_rows
 from raysft.sample import digest, live
@@ -94,7 +94,7 @@ def with_samples(
     name = config.samples.judge
     if name is not None:
         engine = recipe.engines[name]
-        asked = _judge.options(num_cpus=engine.cpus, num_gpus=engine.gpus)
+        asked = _judge.options(**remote_options(engine))
         rows = ray.get(
             asked.remote(
                 rows,
@@ -219,14 +219,20 @@ def _answers(
     """What a model says to the prompts, greedily: text, finish_reason and error of each."""
     assert config.samples is not None
     if spec is None:
-        cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
+        needs: dict[str, Any] = {
+            "num_cpus": config.cpus_per_worker,
+            "num_gpus": config.gpus_per_worker,
+            "label_selector": dict(config.placement) or None,
+        }
         say: Any = functools.partial(_say_by_transformers, precision=config.precision)
     else:
-        cpus, gpus = spec.cpus, spec.gpus
+        needs = remote_options(spec)
         say = functools.partial(_say_by_vllm, spec=spec, build_engine=build_engine)
-    asked = _speak.options(num_cpus=cpus, num_gpus=gpus)
+    asked = _speak.options(**needs)
     turns = [prompt["prompt"] for prompt in prompts]
-    reserved = functools.partial(told, storage, session, TRAINING, "samples", cpus, gpus)
+    reserved = functools.partial(
+        told, storage, session, TRAINING, "samples", needs["num_cpus"], needs["num_gpus"]
+    )
     return ray.get(asked.remote(say, speaker, turns, config.samples.max_new_tokens, reserved))
 
 

@@ -147,6 +147,7 @@ def launch(
             else (config.workers.min, config.workers.max),
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=_resources(config),
+            label_selector=dict(config.placement) or None,
         ),
         run_config=_run_config(storage, launched, config),
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from raysft.engines.spec import Placement
 from raysft.stage import StrictModel
 from raysft.train import templates
 from raysft.train.chat_config import ChatTemplate, ToolCalls, TooLong
@@ -196,6 +197,11 @@ class TrainConfig(StrictModel):
     )
     cpus_per_worker: float = Field(1, gt=0, json_schema_extra=EXECUTION_ONLY)
     gpus_per_worker: float = Field(0, ge=0, json_schema_extra=EXECUTION_ONLY)
+    placement: Placement = Field(
+        {},
+        description="labels of nodes that workers may run on, such as {raysft-pool: training}; any if empty",
+        json_schema_extra=EXECUTION_ONLY,
+    )
     save_every_steps: int = Field(
         200, ge=1, description="steps between checkpoints", json_schema_extra=EXECUTION_ONLY
     )

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import harness, instruction_rows, minhash_curve, minhash_ray
 from benchmarks.harness import BenchmarkError, Run, Work
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 
 ROWS = 1500
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from raysft.cli import FAILED, OK, main
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 
 TRUNCATED_ROWS = 400
 

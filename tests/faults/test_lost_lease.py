@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.lease import LEASE, LeaseHeld, LeaseLost
 from raysft.runtime.progress import Progress
 from raysft.runtime.run import run_recipe

@@ -18,7 +18,7 @@ from raysft.curate.annotation_batch import Config as BatchConfig
 from raysft.executor import run_local
 from raysft.report.annotation_files import files_of, write_files
 from raysft.report.annotation_tasks import batch_of
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.sample import append_rows, digest, live, samples
 from raysft.stage import Context
 from tests.fixtures.annotation import PATTERNS, annotation, fill, imported

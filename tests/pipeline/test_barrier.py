@@ -14,7 +14,7 @@ from raysft import executor
 from raysft import stage as stages
 from raysft.runtime import barrier, chain, work
 from raysft.runtime.barrier import GatherTooLarge, run_barriers, with_cause
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.passes import Pass
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import WorkShard

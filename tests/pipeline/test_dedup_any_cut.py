@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from tests.fixtures.conversations import marks
 from tests.fixtures.runs import execute, fake_engines, recipe_of, rows_of, write_conversations
 

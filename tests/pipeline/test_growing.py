@@ -14,7 +14,7 @@ import pytest
 from raysft.executor import run_local
 from raysft.recipe import Recipe
 from raysft.runtime import manifest
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.curated import export_curated, read_curated
 from raysft.runtime.manifest import Manifest
 from raysft.runtime.plan import Plan, make_plan

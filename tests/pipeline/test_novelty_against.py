@@ -8,7 +8,7 @@ import pytest
 
 from raysft.executor import run_local
 from raysft.recipe import RecipeError
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.curated import export_curated
 from raysft.runtime.plan import make_plan
 from raysft.runtime.storage import Storage

@@ -16,7 +16,7 @@ from raysft import executor
 from raysft import stage as stages
 from raysft.augment.evolve import OPERATIONS
 from raysft.recipe import Recipe
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.manifest import Manifest
 from raysft.runtime.passes import Pass
 from raysft.runtime.plan import make_plan

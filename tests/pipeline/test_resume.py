@@ -9,7 +9,7 @@ import pytest
 
 from raysft.recipe import Recipe
 from raysft.runtime import driver
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.manifest import COMMITS, MANIFEST, Manifest, verify
 from raysft.runtime.plan import make_plan
 from raysft.runtime.storage import Storage

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.curated import export_curated, read_curated
 from raysft.runtime.plan import make_plan
 from raysft.runtime.storage import Storage

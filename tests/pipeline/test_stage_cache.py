@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raysft.recipe import Recipe
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.manifest import MANIFEST, Manifest, manifest_digest, verify
 from raysft.runtime.plan import make_plan
 from raysft.runtime.stage_cache import SHARED, states_of

@@ -11,7 +11,7 @@ import pytest
 
 from raysft import executor
 from raysft.recipe import Recipe, RecipeError
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.curated import export_curated, read_curated
 from raysft.runtime.plan import Plan, make_plan
 from raysft.runtime.storage import Storage

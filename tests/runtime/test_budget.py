@@ -15,7 +15,7 @@ from raysft.costs import Budget, Prices
 from raysft.recipe import Recipe
 from raysft.runtime import driver
 from raysft.runtime.budget import OverBudget, Watch, cost_of, reached
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.ledger import Ledgers, Spent, Used
 from raysft.runtime.manifest import Manifest, read_records
 from raysft.runtime.metering import Usage

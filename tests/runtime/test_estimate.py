@@ -11,6 +11,7 @@ import pytest
 
 from raysft.acquire.unit import Unit
 from raysft.recipe import Recipe
+from raysft.runtime.capacity import Capacity, Nodes
 from raysft.runtime.estimate import BOUND, SEALED, Estimate, StageEstimate, as_lines, estimate, source_rows
 from raysft.runtime.ledger import Spent, Used
 from raysft.runtime.manifest import Manifest, Record, seal
@@ -71,7 +72,7 @@ def earlier(plan: Plan) -> Earlier:
 
 def estimated(plan: Plan, rates: Earlier | None, done: Mapping[str, Manifest] | None = None) -> Estimate:
     labels = {p.folder: p.folder.removeprefix("stages/").rsplit("-", 1)[0] for p in plan.all_passes}
-    return estimate(plan, segments(plan, 8, 4), rates, done or {}, labels)
+    return estimate(plan, segments(plan, Capacity((Nodes(8, 4),), "a cluster")), rates, done or {}, labels)
 
 
 def named(found: Estimate, part: str) -> StageEstimate:

@@ -12,7 +12,7 @@ import ray
 
 from raysft.engines.protocol import Request, Sampling
 from raysft.engines.spec import VllmSpec
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.driver import label
 from raysft.runtime.metrics import OUTCOMES
 from raysft.runtime.segment import build_engine

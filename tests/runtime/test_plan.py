@@ -12,6 +12,7 @@ import pytest
 
 from raysft import stage as stages
 from raysft.recipe import Recipe
+from raysft.runtime.capacity import Capacity, Nodes
 from raysft.runtime.plan import Plan, cut_steps, make_plan, operators, segments
 from raysft.stage import Context, Fit, Gather, Map, Partition, Step
 from tests.fixtures.engines import model_folder
@@ -264,12 +265,16 @@ def test_passes_of_rounds_are_numbered_and_share_the_rounds_stage_fingerprint(tm
     assert (decides, tells) == ("rows", "columns")
 
 
+def one_node(cpus: float, gpus: float) -> Capacity:
+    return Capacity((Nodes(cpus, gpus),), "one node")
+
+
 def stage_names(found: list[list[Any]]) -> list[list[str]]:
     return [[p.stage.split(".")[1] for p in segment] for segment in found]
 
 
 def test_segments_are_cut_before_barriers(tmp_path: Path) -> None:
-    found = segments(make_plan(recipe(tmp_path)), cpus=8, gpus=0)
+    found = segments(make_plan(recipe(tmp_path)), one_node(8, 0))
     assert stage_names(found) == [
         ["self_instruct"],
         ["self_instruct"],
@@ -301,7 +306,7 @@ def test_segments_are_cut_where_engines_do_not_fit_together(
         parts["engines"]["embedder"].update(cpus=1, gpus=0.5)
         parts["engines"]["scorer"].update(cpus=3, gpus=0.5)
 
-    assert stage_names(segments(make_plan(recipe(tmp_path, change)), cpus, gpus)) == expected
+    assert stage_names(segments(make_plan(recipe(tmp_path, change)), one_node(cpus, gpus))) == expected
 
 
 def test_operators_keep_one_engines_passes_in_its_workers(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_run_with_a_bad_ray_address_names_it(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     line = run(tmp_path, str(tmp_path / "runs"), "--address", address)
-    assert f"no Ray at {address}: connection refused" in line
+    assert f"no Ray answers at {address} (Connection refused)" in line
 
 
 @pytest.mark.parametrize(

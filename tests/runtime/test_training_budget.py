@@ -16,7 +16,7 @@ import ray
 from raysft.costs import Budget, Prices
 from raysft.runtime import manifest
 from raysft.runtime.budget import OverBudget, Watch
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.ledger import ENGINE, Ledger, Ledgers
 from raysft.runtime.manifest import Manifest, read_manifest, seal
 from raysft.runtime.packing import pack_stage

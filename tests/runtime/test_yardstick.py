@@ -13,7 +13,7 @@ from raysft.acquire.world import WorldSource
 from raysft.recipe import Recipe, RecipeError
 from raysft.report.yardstick import COPIES
 from raysft.runtime import yardstick
-from raysft.runtime.cluster import Capacity
+from raysft.runtime.capacity import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.yardstick import RATES, Evaluation, as_json, as_text, evaluate, over_noisy_world
 from raysft.sample import SCHEMA
