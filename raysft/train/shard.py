@@ -17,6 +17,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from raysft.train.prefix import has_prefix
+
 
 class Shards:
     """A model cut into parts, and the way back to a whole one."""
@@ -40,7 +42,9 @@ class Shards:
         )
         # Also what is outside the layers is let go of after a forward pass: an evaluation must leave the
         # model as optimizer and checkpoints know it.
-        for module in [*(m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)), model]:
+        # Prefixes are few numbers, made before the model that they are put into runs: every process has all.
+        root = model.get_base_model() if has_prefix(model) else model
+        for module in [*(m for m in root.modules() if isinstance(m, GradientCheckpointingLayer)), root]:
             fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
         for part in model.modules():
             if isinstance(part, FSDPModule):
