@@ -11,6 +11,7 @@ does is in `raysft.runtime.training_worker`.
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from raysft.engines.build import is_folder, resolve_model
 from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.manifest import Manifest, manifest_digest
-from raysft.runtime.packing import findings_as_lines, model_revision, pack_stage
+from raysft.runtime.packing import findings_as_lines, model_revision, pack_stage, read_tokenizer
 from raysft.runtime.passes import semantic
 from raysft.runtime.progress import Progress
 from raysft.runtime.questions import questions_digest, write_questions
@@ -113,7 +114,7 @@ def launch(
     except FileNotFoundError:
         pass
     manifest.verify(storage, packed)
-    _note_method(config, note)
+    _note_method(storage, packed, config, note)
     checked = check_data(storage, packed, config)
     storage.write_bytes(f"{folder}/{SHOWN}", "\n".join(checked.lines).encode())
     for line in checked.lines:
@@ -150,7 +151,9 @@ def launch(
     return outcome
 
 
-def _note_method(config: TrainConfig, note: Callable[[str], None]) -> None:
+def _note_method(
+    storage: Storage, packed: Manifest, config: TrainConfig, note: Callable[[str], None]
+) -> None:
     """Say what the method trains, or refuse it, before workers start; they alone see a model in a store.
 
     Raises:
@@ -158,7 +161,9 @@ def _note_method(config: TrainConfig, note: Callable[[str], None]) -> None:
     """
     if config.model is None or "://" in config.model:
         return
-    found = outline(resolve_model(config.model), config)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = read_tokenizer(storage, packed, Path(folder))
+        found = outline(resolve_model(config.model), config, tokenizer)
     if found is not None:
         note(f"  {'train':<28} {found}")
 

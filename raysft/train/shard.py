@@ -3,7 +3,7 @@
 `Shards` cuts each weight by its first dimension over the processes (PyTorch's `fully_shard`; Zhao et al.
 2023, https://arxiv.org/abs/2304.11277). A decoder layer is gathered where it is used and let go of after
 it, so all processes must run the model equally often: one that has no rows left runs it on padding
-(`raysft.train.loop.NO_ROWS`).
+(`raysft.train.micro_batches.NO_ROWS`).
 """
 
 from __future__ import annotations
