@@ -42,6 +42,8 @@ from raysft.train.throughput import progress_line
 
 VERSION = 1
 NOTE_EVERY_S = 15.0
+RESIZE_EVERY_S = 60.0
+"""How often Ray Train compares elastic workers with the room that the cluster has."""
 
 
 class TrainingFailed(RuntimeError):
@@ -139,6 +141,7 @@ def launch(
             else (config.workers.min, config.workers.max),
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=_resources(config),
+            elastic_resize_monitor_interval_s=RESIZE_EVERY_S,
         ),
         run_config=_run_config(storage, launched, config),
     )
