@@ -12,8 +12,14 @@ import copy
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -46,6 +52,9 @@ class Shards:
         root = model.get_base_model() if has_prefix(model) else model
         for module in [*(m for m in root.modules() if isinstance(m, GradientCheckpointingLayer)), root]:
             fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        if isinstance(root, PeftModel):
+            # peft generates with the model below itself: for that, too, gather what is outside the layers.
+            register_fsdp_forward_method(root, "generate")
         for part in model.modules():
             if isinstance(part, FSDPModule):
                 # A loss is divided by the weights of the whole step already: gradients are summed, where

@@ -1,5 +1,5 @@
 """Two processes train each method as one does, each with the whole model (ddp) or with half of it (fsdp):
-the losses of one process, frozen weights as they were, and on disk what was trained."""
+the losses and answers of one process, frozen weights as they were, and on disk what was trained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from raysft.train.answers import generate_answers
 from raysft.train.collective import Alone, Distributed
 from raysft.train.evaluate import evaluate
 from raysft.train.export import save
@@ -15,7 +16,7 @@ from raysft.train.methods import trainable_parameters
 from raysft.train.shard import Shards, is_sharded
 from tests.fixtures.tiny_model import make_tiny_model
 from tests.train.processes import run_in
-from tests.train.tiny import make_rows
+from tests.train.tiny import conversations, make_rows
 from tests.train.tiny_methods import CPU, EXPECTED, config_of, loaded, make
 
 PROCESSES = 2
@@ -45,6 +46,8 @@ def tune(rank, size, base, folder, name, layout):
     found["before"] = evaluate(model, held_out, config, collective=group).total.loss
     found["losses"] = [step["loss"] for step in train(model, learnt, config, collective=group).history]
     found["after"] = evaluate(model, held_out, config, collective=group).total.loss
+    asked = [turns[:1] for turns in conversations(3)]
+    found["answers"] = generate_answers(model, tokenizer, asked, max_new_tokens=5, collective=group)
     whole = shards.gather(rank == 0) if shards else model
     if whole is not None:
         now = dict(whole.named_parameters())
@@ -74,9 +77,8 @@ def test_method_on_two_processes_learns_as_one_does_and_saves_that(base, alone, 
     first, second = run_in(PROCESSES, tmp_path, tune, PROCESSES, base, tmp_path / "out", name, layout)
     one = alone[name]
     assert first["is_sharded"] == (layout == "fsdp")
-    assert {k: first[k] for k in ("losses", "before", "after")} == {
-        k: second[k] for k in ("losses", "before", "after")
-    }
+    assert all(first[key] == second[key] for key in ("losses", "before", "after", "answers"))
+    assert first["answers"] == one["answers"]
     assert first["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert first["after"] == pytest.approx(one["after"], rel=1e-4)
     assert first["after"] < first["before"] - 0.02
