@@ -187,11 +187,6 @@ class Ran:
     manifests: list[Manifest]
     said: str
 
-    def rounds(self, name: str) -> list[list[Pass]]:
-        """The passes of a stage, by round."""
-        passes = [p for p in self.passes if p.stage == name]
-        return [[p for p in passes if p.round == n] for n in sorted({p.round for p in passes})]
-
     def after(self, folder: str) -> pa.Table:
         """All rows after the pass with this folder."""
         place = [m.folder for m in self.manifests].index(folder)
@@ -272,53 +267,16 @@ def forms(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of sources, models and runs of all cuts, whose rows can so be compared with one another's."""
-    return tmp_path_factory.mktemp("parity")
-
-
-@pytest.fixture(scope="module")
-def references() -> dict[str, list[pa.Table]]:
-    """What the reference executor made of the rows before each stage, by round; the cuts share it."""
-    return {}
-
-
 @pytest.fixture(scope="module", params=CUTS, ids=str)
-def ran(request: pytest.FixtureRequest, local_ray: Capacity, folder: Path) -> Ran:
+def ran(request: pytest.FixtureRequest, local_ray: Capacity, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     cut: Cut = request.param
+    folder = tmp_path_factory.mktemp("parity")
     entries = [{name: {**config, "rows_per_shard": cut.rows_per_shard}} for name, config in CASES.items()]
     engines = fake_engines(folder, cut.replicas)
-    run = f"rows-{cut.rows_per_shard}"
-    recipe = recipe_of(folder, sources(folder), entries, run=run, engines=engines, seed=SEED)
+    recipe = recipe_of(folder, sources(folder), entries, engines=engines, seed=SEED)
     has = replace(local_ray, cpus=float(cut.cpus))
     manifests, said = execute(recipe, has)
     return Ran(recipe, make_plan(recipe).passes, manifests, said)
-
-
-def reference(ran: Ran, name: str) -> list[pa.Table]:
-    """What the reference executor makes of the rows that Ray left before each round of a stage."""
-    engines = {name: build_fake(spec) for name, spec in ran.recipe.engines.items()}
-    places = [m.folder for m in ran.manifests]
-    made = []
-    for of_round in ran.rounds(name):
-        first = of_round[0]
-        before = places[places.index(first.folder) - 1]
-        made.append(
-            executor.run_local(
-                name,
-                ran.after(before),
-                first.config,
-                engines=engines,
-                seed=SEED,
-                round=first.round,
-                fingerprint=first.stage_fingerprint,
-                earlier_rounds=first.earlier_rounds,
-                prompts=first.prompts,
-                history=ran.history(before),
-            )
-        )
-    return made
 
 
 def test_stages_all_have_a_case() -> None:
@@ -326,14 +284,26 @@ def test_stages_all_have_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_stage_through_ray_gives_the_reference_executors_rows(
-    ran: Ran, references: dict[str, list[pa.Table]], name: str
-) -> None:
-    rounds = ran.rounds(name)
-    if name not in references:
-        references[name] = reference(ran, name)
-    for of_round, expected in zip(rounds, references[name], strict=True):
-        found = ran.after(of_round[-1].folder)
+def test_stage_through_ray_gives_the_reference_executors_rows(ran: Ran, name: str) -> None:
+    passes = [p for p in ran.passes if p.stage == name]
+    before = ran.manifests[[m.folder for m in ran.manifests].index(passes[0].folder) - 1].folder
+    engines = {name: build_fake(spec) for name, spec in ran.recipe.engines.items()}
+    for round in sorted({p.round for p in passes}):
+        of_round = [p for p in passes if p.round == round]
+        expected = executor.run_local(
+            name,
+            ran.after(before),
+            of_round[0].config,
+            engines=engines,
+            seed=SEED,
+            round=round,
+            fingerprint=of_round[0].stage_fingerprint,
+            earlier_rounds=of_round[0].earlier_rounds,
+            prompts=of_round[0].prompts,
+            history=ran.history(before),
+        )
+        before = of_round[-1].folder
+        found = ran.after(before)
         assert set(found.column_names) == set(expected.column_names)
         assert {f.name: f.type for f in found.schema} == {f.name: f.type for f in expected.schema}
         assert by_id(found) == by_id(expected)
