@@ -224,7 +224,7 @@ def test_page_has_a_table_of_held_out_losses_for_each_kind_of_groups() -> None:
     text = Parsed(render(view())).text
     for kind, line in (
         ("task", "rewriting2.7121.50015.0564.482705,600"),
-        ("language", "English2.4871.33012.0253.782614,880"),
+        ("language", "English2.4871.33012.0263.782614,880"),
         ("source", "made: evolve2.7001.41014.8804.096604,800"),
     ):
         table = text.partition(f"held-out rows by {kind}")[2].partition("held-out rows by")[0]
