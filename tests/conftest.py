@@ -30,3 +30,10 @@ def local_ray() -> Iterator[Capacity]:
     with connected(None) as has:
         logging.getLogger("ray.data").setLevel(logging.WARNING)  # else pages of it above every failure
         yield has
+
+
+@pytest.fixture
+def session_ray_alone(local_ray: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands join the session's Ray, whatever cluster the environment names."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAYSFT_TRACEBACK", raising=False)

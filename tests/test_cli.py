@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from raysft import recipe as recipes
 from raysft.augment import prompts
@@ -18,64 +16,25 @@ from raysft.runtime.capacity import Capacity
 from raysft.runtime.plan import make_plan
 from raysft.runtime.run import sealed_of
 from raysft.runtime.storage import Storage
-from tests.fixtures.engines import model_folder
-from tests.fixtures.runs import rows_of, write_conversations, write_rows
+from tests.fixtures.cheap_runs import (
+    DUPLICATES,
+    PLAIN,
+    REFUSALS,
+    conversations,
+    write_recipe,
+)
+from tests.fixtures.runs import rows_of, write_rows
 
-TOPICS = ("rivers", "clocks", "birds", "islands", "markets", "bridges", "poems", "recipes")
-REFUSALS, DUPLICATES, PLAIN, LONG = 2, 3, 24, 1
-SECONDS = 60  # what refuses to start must not wait; importing alone can take ten on a busy machine
-
-
-def conversations() -> list[list[str]]:
-    plain = [
-        [
-            f"Explain what makes {TOPICS[i % 8]} {i} special",
-            f"{TOPICS[(i * 5 + 3) % 8]} and {i * 37} more words",
-        ]
-        for i in range(PLAIN)
-    ]
-    refused = [[f"Write text number {i}", "I'm sorry, but I can't help with that."] for i in range(REFUSALS)]
-    long = [["What is a bird?", "An animal with feathers.", "And a river?", "Water that runs to the sea."]]
-    return [*plain, *plain[:DUPLICATES], *refused, *long]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uses_ray(local_ray: Capacity) -> None:
-    """Every test of this file runs on the session's Ray."""
-
-
-@pytest.fixture(autouse=True)
-def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAYSFT_TRACEBACK", raising=False)
+pytestmark = pytest.mark.usefixtures("session_ray_alone")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    write_conversations(folder / "rows.jsonl", conversations())
-    return folder
-
-
-def write_recipe(folder: Path, name: str, **changes: Any) -> str:
-    tree: dict[str, Any] = {
-        "run": name,
-        "root": str(folder / "runs"),
-        "sources": [{"path": str(folder / "rows.jsonl"), "licence": "MIT"}],
-        "stages": [
-            "curate.rules",
-            "curate.exact_dedup",
-            "curate.minhash_dedup",
-            {"curate.select": {"where": "answer_words >= 1", "budget": 20, "diversity": "random"}},
-        ],
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**tree, **changes}), encoding="utf-8")
-    return str(path)
+    return tmp_path_factory.mktemp("cli")
 
 
 @pytest.fixture(scope="module")
-def ran(folder: Path) -> tuple[str, str]:
+def ran(folder: Path, local_ray: Capacity) -> tuple[str, str]:
     """A recipe that was run up to exact_dedup and then to its end, and its manifests' folder names then."""
     path = write_recipe(folder, "cheap")
     assert main(["run", path, "--until", "exact_dedup"]) == OK
@@ -348,116 +307,6 @@ def test_until_a_stage_that_is_not_there_lists_those_that_are(
     assert main(["run", write_recipe(folder, "unrun"), "--until", "novelty"]) == WRONG
     assert "it has: acquire, curate.rules, curate.exact_dedup" in capsys.readouterr().err
     assert not (folder / "runs" / "unrun").exists()
-
-
-def wants(folder: Path, **engine: Any) -> dict[str, Any]:
-    spec = {"kind": "transformers", "model": model_folder(folder / "model"), **engine}
-    return {
-        "engines": {"judge": spec},
-        "stages": ["curate.rules", {"curate.perplexity": {"engine": "judge"}}],
-    }
-
-
-@pytest.mark.parametrize(
-    ("engine", "train", "expected"),
-    [
-        ({"cpus": 64}, None, "engines.judge: one replica wants 64 CPUs and 0 GPUs, the largest node of"),
-        ({"gpus": 4}, None, "engines.judge: one replica wants 1 CPUs and 4 GPUs, the largest node of"),
-        (
-            {"cpus": 3, "replicas": {"min": 3, "max": 3}},
-            None,
-            "engines.judge: 2 of its 3 replicas, 3 CPUs and 0 GPUs each, fit on the nodes of",
-        ),
-        (
-            {"cpus": 2, "replicas": {"min": 4, "max": 4}},
-            None,
-            "curate.perplexity: 4 replicas of 'judge' want 8 CPUs and 0 GPUs, reading and writing one CPU;",
-        ),
-        ({}, {"workers": 8}, "train: 8 workers want 8 CPUs and 0 GPUs, and one CPU to steer them;"),
-        ({}, {"workers": {"min": 8, "max": 9}}, "train: 8 workers want 8 CPUs and 0 GPUs, and one CPU to"),
-        ({}, {"gpus_per_worker": 2}, "train: one worker wants 1 CPUs and 2 GPUs, the largest node of"),
-    ],
-    ids=["cpus", "gpus", "nodes", "pool", "workers", "elastic", "worker"],
-)
-def test_run_that_the_cluster_cannot_hold_ends_in_seconds_with_the_numbers(
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    engine: dict[str, Any],
-    train: dict[str, Any] | None,
-    expected: str,
-) -> None:
-    training = {"train": {"model": "owner/model", **train}} if train else {}
-    path = write_recipe(folder, "large", **wants(folder, **engine), **training)
-    started = time.monotonic()
-    assert main(["run", path]) == WRONG
-    assert time.monotonic() - started < SECONDS
-    error = capsys.readouterr().err
-    assert expected in error
-    assert "Traceback" not in error
-    status = json.loads((folder / "runs/large/status.json").read_text())
-    assert status["state"] == "failed"
-    assert expected in status["error"]
-    assert not (folder / "runs/large/stages").exists()
-    assert main(["plan", path, "--json"]) == WRONG
-    shown = json.loads(capsys.readouterr().out)
-    assert [p for p in shown["problems"] if p.startswith(expected.partition(",")[0])]
-
-
-def test_curate_does_not_ask_for_what_only_training_needs(folder: Path) -> None:
-    path = write_recipe(folder, "untold", stages=[], train={"model": "owner/model", "workers": 64})
-    assert main(["curate", path]) == OK
-
-
-WORLD = {"kind": "world", "rows": 150, "seed": 4, "noise": {"refusal": 0.2, "exact_copy": 0.2}}
-
-
-def test_evaluate_curation_prints_what_each_rule_found_and_writes_the_numbers(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stages = ["curate.rules", "curate.exact_dedup"]
-    path = write_recipe(folder, "measured", sources=[WORLD], stages=stages, train={"model": "owner/model"})
-    out = folder / "yardstick.json"
-    assert main(["evaluate-curation", path, "--rows", "120", "--seed", "9", "--json", str(out)]) == OK
-    text = capsys.readouterr().out
-    assert text.startswith(
-        f"measured-yardstick: a noisy world of seed 9, in {folder}/runs/measured-yardstick\n"
-    )
-    assert "Left out of the recipe: train." in text
-    assert re.search(r"\| curate.rules \| refusal +\| refusal +\| 120 +\| \d+ +\| 100 %", text)
-    assert re.search(r"\| curate.exact_dedup \| exact_duplicate +\| \d+ +\| \d+ +\| 100 %", text)
-    value = json.loads(out.read_text(encoding="utf-8"))
-    assert (value["rows"], value["source"]["seed"]) == (120, 9)
-    assert value["source"]["noise"]["refusal"] == 0.2
-    refusal = next(line for line in value["rules"] if line["rule"] == "refusal")
-    assert 0 < refusal["recall"] <= 1
-    assert not (folder / "runs/measured").exists()
-    status = json.loads((folder / "runs/measured-yardstick/status.json").read_text())
-    assert (status["state"], status["numbers"]["rows_in"]) == ("succeeded", 120)
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "expected"),
-    [
-        ({}, ["--train"], "train: is missing, and --train asks for it"),
-        ({"stages": []}, [], "stages: none of them curates"),
-        (
-            {"stages": [{"curate.select": {"where": "truth_difficulty < 3"}}]},
-            [],
-            "stages[0].curate.select: needs a column 'truth_difficulty'; columns that stages before it add",
-        ),
-    ],
-    ids=["no training", "nothing curates", "a truth column"],
-)
-def test_evaluate_curation_of_a_recipe_that_it_cannot_measure_is_wrong(
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, Any],
-    options: list[str],
-    expected: str,
-) -> None:
-    assert main(["evaluate-curation", write_recipe(folder, "unmeasured", **changes), *options]) == WRONG
-    assert expected in capsys.readouterr().err
-    assert not (folder / "runs/unmeasured-yardstick").exists()
 
 
 def test_doctor_tells_versions_and_size(capsys: pytest.CaptureFixture[str]) -> None:

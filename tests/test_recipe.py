@@ -1,9 +1,7 @@
-"""Recipes: what is wrong with one is told at once and in its author's words; overrides, limits, secrets."""
+"""Recipes: what is wrong with one is told at once and in its author's words."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,9 @@ import pytest
 import yaml
 
 from raysft import recipe
-from raysft.recipe import Recipe, RecipeError
+from raysft.recipe import RecipeError
+from tests.fixtures.recipe_trees import loaded, problems_of, tree
 
-PYDANTIC = re.compile(
-    r"Input should|valid dictionary|instance of|discriminator|(?<!curate\.)\btag\b|Config\b|Spec\b|FileSource"
-    r"|Extra inputs|Field required|String should|unable to parse|\[key\]|None\b"
-)
-SOURCE = {"kind": "world", "rows": 5, "seed": 1}
 FIVE_MISTAKES = """
 run: five
 sed: 7
@@ -32,28 +26,6 @@ stages:
   - augment.respond: {engine: nobody}
   - curate.exact_dedupe
 """
-
-
-def tree(**changes: Any) -> dict[str, Any]:
-    return {"run": "r", "sources": [dict(SOURCE)], **changes}
-
-
-def problems_of(value: dict[str, Any] | str, tmp_path: Path | None = None, **options: Any) -> list[str]:
-    """The mistakes of a recipe: a tree, or a text that is loaded from a file."""
-    if isinstance(value, str):
-        assert tmp_path is not None
-        path = tmp_path / "recipe.yaml"
-        path.write_text(value, encoding="utf-8")
-    with pytest.raises(RecipeError) as caught:
-        recipe.load(path, **options) if isinstance(value, str) else recipe.parse(value)
-    assert not [line for line in caught.value.problems if PYDANTIC.search(line)]
-    return caught.value.problems
-
-
-def loaded(tmp_path: Path, value: dict[str, Any], *overrides: str, limit: int | None = None) -> Recipe:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(value), encoding="utf-8")
-    return recipe.load(path, overrides, limit=limit)
 
 
 def test_load_many_different_mistakes_tells_all_with_path_value_and_allowed(
@@ -252,162 +224,6 @@ def test_load_file_that_is_not_there_or_is_not_text_says_so(tmp_path: Path) -> N
     (tmp_path / "gbk.yaml").write_bytes("run: 运行".encode("gbk"))
     with pytest.raises(RecipeError, match="not YAML"):
         recipe.load(tmp_path / "gbk.yaml")
-
-
-STAGED = tree(
-    engines={"e": {"kind": "vllm", "model": "m"}},
-    stages=[{"augment.evolve": {"engine": "e"}}, "curate.rules", {"curate.select": None}],
-)
-
-
-@pytest.mark.parametrize(
-    ("override", "place", "name", "value"),
-    [
-        ("stages.0.depth=3", 0, "depth", 3),
-        ("stages.evolve.depth=3", 0, "depth", 3),
-        ("stages.augment.evolve.share=0.25", 0, "share", 0.25),
-        ("stages.rules.min_answer_words=7", 1, "min_answer_words", 7),
-        ("stages.1.blocklist=[a, b]", 1, "blocklist", ("a", "b")),
-        ("stages.curate.select.where=answer_words >= 5", 2, "where", "answer_words >= 5"),
-    ],
-)
-def test_override_reaches_a_stage_by_place_short_name_and_full_name(
-    tmp_path: Path, override: str, place: int, name: str, value: Any
-) -> None:
-    assert getattr(loaded(tmp_path, STAGED, override).stages[place].config, name) == value
-
-
-def test_override_reaches_scalars_engines_sources_and_new_sections(tmp_path: Path) -> None:
-    found = loaded(
-        tmp_path,
-        STAGED,
-        "root=s3://bucket/a=b",
-        "engines.e.replicas.max=4",
-        "sources.0.rows=9",
-        "train.model=owner/model",
-    )
-    assert found.settings.root == "s3://bucket/a=b"
-    assert found.engines["e"].replicas.max == 4
-    assert found.sources[0].rows == 9
-    assert found.train is not None
-    assert found.train.model == "owner/model"
-
-
-def test_override_last_of_two_wins(tmp_path: Path) -> None:
-    assert loaded(tmp_path, STAGED, "seed=3", "seed=4").settings.seed == 4
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("stages.9.depth=1", "--set stages.9.depth=1: there is no '9' to set 'depth' in"),
-        ("stages.evolv.depth=1", "--set stages.evolv.depth=1: there is no 'evolv' to set 'depth' in"),
-        ("sources.4=x", "--set sources.4=x: '4' is not a place in a list of 1"),
-        ("seed", "--set seed: allowed: a.b=value"),
-        ("a..b=1", "--set a..b=1: allowed: a.b=value"),
-        ("root=[", "--set root=[: the value is not YAML"),
-        ("run.x=1", "--set run.x=1: 'x' would be set in 'r'"),
-        (
-            "stages.evolve.dept=1",
-            "stages[0].augment.evolve.dept: unknown key; did you mean 'depth'?; known: ",
-        ),
-        ("sed=1", "sed: unknown key; did you mean 'seed'?; known: "),
-    ],
-)
-def test_override_that_reaches_nothing_is_a_mistake(tmp_path: Path, override: str, expected: str) -> None:
-    (problem,) = problems_of(yaml.safe_dump(STAGED), tmp_path, overrides=[override])
-    assert problem.startswith(expected)
-
-
-def test_override_by_a_name_that_two_stages_have_asks_for_the_place(tmp_path: Path) -> None:
-    twice = tree(stages=["curate.rules", "curate.exact_dedup", "curate.rules"])
-    (problem,) = problems_of(yaml.safe_dump(twice), tmp_path, overrides=["stages.rules.echo=false"])
-    assert problem == "--set stages.rules.echo=false: 'rules' stands at 0 and 2; name the place"
-    assert loaded(tmp_path, twice, "stages.2.echo=false").stages[2].config.echo is False
-
-
-def test_overrides_and_recipe_wrong_together_are_told_together(tmp_path: Path) -> None:
-    problems = problems_of(yaml.safe_dump({**STAGED, "seed": "x"}), tmp_path, overrides=["stages.a.b=1"])
-    assert [p.split(":")[0] for p in problems] == ["--set stages.a.b=1", "seed"]
-
-
-SECRET = "sk-0123456789"
-
-
-def test_environment_is_filled_in_and_resolved_keeps_the_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECIPE_SECRET", SECRET)
-    monkeypatch.setenv("RECIPE_SEED", "41")
-    monkeypatch.setenv("RECIPE_EMPTY", "")
-    found = recipe.parse(
-        tree(
-            root="s3://${RECIPE_SECRET}/runs",
-            seed="${RECIPE_SEED}",
-            engines={"e": {"kind": "openai", "model": "m", "base_url": "http://u:${RECIPE_SECRET}@host/v1"}},
-            sources=[{"path": "${RECIPE_SECRET}/*.jsonl", "licence": "${RECIPE_EMPTY}", "domain": ""}],
-            stages=["curate.exact_dedup", {"curate.rules": {"blocklist": ["word", "${RECIPE_SECRET}"]}}],
-        )
-    )
-    assert found.settings.root == f"s3://{SECRET}/runs"
-    assert found.settings.seed == 41
-    assert found.engines["e"].base_url == f"http://u:{SECRET}@host/v1"
-    assert found.stages[1].config.blocklist == ("word", SECRET)
-    assert SECRET not in json.dumps(found.resolved)
-    assert found.resolved["root"] == "s3://${RECIPE_SECRET}/runs"
-    assert found.resolved["seed"] == "${RECIPE_SEED}"
-    assert found.resolved["sources"][0]["licence"] == "${RECIPE_EMPTY}"
-    assert found.resolved["sources"][0]["domain"] == ""
-    assert found.resolved["engines"]["e"]["revision"] == ""
-    assert found.resolved["stages"][1]["curate.rules"]["blocklist"] == ["word", "${RECIPE_SECRET}"]
-
-
-def test_environment_value_that_is_a_mistake_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("RECIPE_SECRET", SECRET)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    wrong = tree(
-        seed="${RECIPE_SECRET}",
-        engines={"e": {"kind": "openai", "model": "m", "base_url": "http://${RECIPE_SECRET}@host"}},
-        sources=[{"path": "${RECIPE_SECRET}.jsonl"}],
-        stages=[{"curate.select": {"where": "${RECIPE_SECRET} << 2"}}],
-        train={"model": "${RECIPE_SECRET}", "init": "scratch"},
-    )
-    problems = problems_of(yaml.safe_dump(wrong), tmp_path, looks=True)
-    assert [p.split(":")[0] for p in problems] == [
-        "seed",
-        "stages[0].curate.select.where",
-        "train",
-        "engines.e",
-        "sources[0]",
-    ]
-    assert problems[0] == "seed: got '${RECIPE_SECRET}'; allowed: a whole number"
-    assert not [p for p in problems if SECRET in p]
-
-
-def test_resolved_recipe_parses_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECIPE_LICENCE", "MIT")
-    found = recipe.parse({**STAGED, "sources": [{"path": "a.jsonl", "licence": "${RECIPE_LICENCE}"}]})
-    again = recipe.parse(yaml.safe_load(yaml.safe_dump(dict(found.resolved))))
-    assert again.resolved == found.resolved
-    assert again.sources == found.sources
-    assert again.stages == found.stages
-
-
-def test_limit_cuts_sources_and_targets_and_renames_the_run(tmp_path: Path) -> None:
-    value = tree(
-        engines={"e": {"kind": "vllm", "model": "m"}},
-        sources=[{"path": "a.jsonl"}, {"path": "b.jsonl", "limit": 3}, dict(SOURCE), {**SOURCE, "rows": 500}],
-        stages=[{"augment.self_instruct": {"engine": "e", "target": 400}}, "curate.rules"],
-    )
-    found = loaded(tmp_path, value, limit=10)
-    assert found.settings.run == "r-limit10"
-    assert [getattr(s, "limit", None) or s.rows for s in found.sources] == [10, 3, 5, 10]
-    assert found.stages[0].config.target == 10
-
-
-def test_limit_leaves_mistakes_as_they_are(tmp_path: Path) -> None:
-    problems = problems_of("sources: [3]\nstages: [4, {curate.rules: 5}]\n", tmp_path, limit=2)
-    assert [p.split(":")[0] for p in problems] == ["run", "sources[0]", "stages[0]", "stages[1].curate.rules"]
 
 
 def test_load_looks_for_sources_and_model_folders_only_when_asked(tmp_path: Path) -> None:

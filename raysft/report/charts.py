@@ -19,6 +19,7 @@ WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 26, 42
 BINS_PER_DECADE = 6  # the most for which every bin from 1 up holds a whole number
 MAX_POINTS = 400
+NOTE_WIDTH = 150
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,19 @@ def curve(
     x_label: str,
     y_label: str,
     *,
+    beside: Sequence[tuple[float, float]] = (),
     marks: Sequence[Mark] = (),
     from_zero: bool = False,
 ) -> Markup:
-    """A line through `points` (x rising; points that are not finite are left out) with axes and units."""
-    finite = [p for p in points if all(map(math.isfinite, p))]
+    """A line through `points` and a dashed one through those `beside` them, with axes and units.
+
+    Their x rise; points that are not finite are left out.
+    """
+    finite = _finite(points)
+    dashed = _finite(beside)
     marks = [m for m in marks if math.isfinite(m.x) and math.isfinite(m.y)]
-    xs = [x for x, _ in finite] + [m.x for m in marks]
-    ys = [y for _, y in finite] + [m.y for m in marks]
+    xs = [x for x, _ in (*finite, *dashed)] + [m.x for m in marks]
+    ys = [y for _, y in (*finite, *dashed)] + [m.y for m in marks]
     if not xs:
         return Markup("")
     x_low, x_high = min(0.0, *xs), max(xs)
@@ -95,19 +101,28 @@ def curve(
     body = Markup('<polyline class="line" points="{}"/>').format(path)
     if len(finite) == 1:
         body += Markup('<circle class="spot" cx="{}" cy="{}" r="3"/>').format(*path.split(","))
+    if dashed:
+        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in thin(dashed))
+        body += Markup('<polyline class="line beside" points="{}"/>').format(path)
     for mark in marks:
         body += _mark(x.at(mark.x), y.at(mark.y), mark.label)
     ticks = [(x.at(t), compact(t)) for t in x.ticks()]
     return _frame(title, body, ticks, y, x_label, y_label)
 
 
+def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [point for point in points if all(map(math.isfinite, point))]
+
+
 def _mark(x: float, y: float, label: str) -> Markup:
+    is_at_end = x > WIDTH - RIGHT - NOTE_WIDTH / 2
     on_right = x > WIDTH / 2
-    place = (x - 8, y - 10) if on_right else (x + 11, y + 4)
+    place = (x - 8, y - 10) if is_at_end else (x, y - 14) if on_right else (x + 11, y + 4)
+    anchor = "end" if is_at_end else "middle" if on_right else "start"
     return Markup(
         '<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4.5"/>'
         '<text class="note" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
-    ).format(x, y, *place, "end" if on_right else "start", label)
+    ).format(x, y, *place, anchor, label)
 
 
 def log_edges(longest: int) -> list[float]:

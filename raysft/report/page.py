@@ -14,10 +14,9 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
 
-from raysft.report import evaluations, figures, spending, untrusted
-from raysft.report.charts import Mark, curve, histogram
+from raysft.report import evaluations, figures, spending, training, untrusted
+from raysft.report.charts import histogram
 from raysft.report.view import (
     DropExample,
     RunView,
@@ -36,7 +35,6 @@ MESSAGE_CHARACTERS = 1200
 MESSAGES_SHOWN = 6
 EXAMPLES_PER_RULE = 3
 SAMPLES_PER_LANGUAGE = 3
-GROUPS_SHOWN = 40
 FINDING_ROWS = 100
 FIRST_LANGUAGES = ("en", "zh")
 WRONG_TURNS = (("asked", "prompt"), ("right", "expected"), ("answered", "got"))
@@ -54,7 +52,7 @@ def render(view: RunView) -> str:
         operations=_operations(view),
         findings=_findings(view),
         lengths=_lengths(view.length_histograms),
-        training=_training(view.training) if view.training else None,
+        training=training.shown(view.training) if view.training else None,
         answers=_answers((view.training or {}).get("exact_match")),
         choices=evaluations.choices((view.training or {}).get("multiple_choice")),
         side_by_side=evaluations.side_by_side((view.training or {}).get("samples")),
@@ -190,7 +188,7 @@ def _findings(view: RunView) -> list[dict[str, Any]]:
 
 def _cell(value: Any) -> str:
     """A cell of a finding: a number as a figure, a text at more length."""
-    return untrusted.one_line(value, 400) if isinstance(value, str) else _figure(value)
+    return untrusted.one_line(value, 400) if isinstance(value, str) else untrusted.value(value)
 
 
 def _example(example: DropExample) -> dict[str, Any]:
@@ -243,49 +241,6 @@ def _lengths(histograms: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     return found
 
 
-def _training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Losses, curves and the other numbers of the training run, as far as they are there."""
-    before, after = training.get("loss_before"), training.get("loss_after")
-    facts = [
-        ("trainable parameters", figures.number(training.get("trainable_parameters"))),
-        ("tokens", figures.number(training.get("tokens"))),
-        ("steps", figures.number(training.get("steps"))),
-        ("time", figures.duration(training.get("seconds"))),
-    ]
-    if training.get("tokens") and training.get("seconds"):
-        facts.append(("tokens a second", figures.number(training["tokens"] / training["seconds"])))
-    if training.get("mfu") is not None:
-        facts.append(("model FLOPs utilisation", figures.percent(training["mfu"])))
-    return {
-        "before": before,
-        "after": after,
-        "perplexity": (training.get("perplexity_before"), training.get("perplexity_after")),
-        "facts": [(name, value) for name, value in facts if value != figures.NOTHING],
-        "curves": _curves(training, before, after),
-        "ending": evaluations.ending(training.get("early_stopping")),
-        "groups": _groups(training.get("by_group") or {}),
-    }
-
-
-def _curves(training: Mapping[str, Any], before: float | None, after: float | None) -> list[dict[str, Any]]:
-    """The training loss with the held-out losses at its ends, and the throughput, over the steps."""
-    history = training.get("history") or []
-    loss = _series(history, "loss")
-    marks = []
-    if before is not None and after is not None:
-        last = history[-1]["step"] if history else training.get("steps") or 1
-        marks = [
-            Mark(0, before, f"held-out, before: {before:.3f}"),
-            Mark(last, after, f"held-out, after: {after:.3f}"),
-        ]
-    speed = _series(history, "tokens_per_s")
-    charts = [
-        ("Loss", curve(loss, "Loss over the steps", "optimizer step", "nats per token", marks=marks)),
-        ("Throughput", curve(speed, "Throughput", "optimizer step", "tokens per second", from_zero=True)),
-    ]
-    return [{"name": name, "svg": svg} for name, svg in charts if svg != Markup("")]
-
-
 def _answers(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Exact match before and after: the totals, a table by task and one by language, wrong answers."""
     if not found:
@@ -328,38 +283,6 @@ def _tallies(name: str, tallies: Mapping[str, Mapping[str, int]]) -> dict[str, A
     return line
 
 
-def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(float(h["step"]), float(h[name])) for h in history if h.get(name) is not None]
-
-
-def _groups(by_group: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Numbers by group as one table; a kind of groups (language, task) becomes "kind: group"."""
-    flat: dict[str, Mapping[str, Any]] = {}
-    for name, value in by_group.items():
-        if value and all(isinstance(v, Mapping) for v in value.values()):
-            flat |= {f"{name}: {group}": numbers for group, numbers in value.items()}
-        else:
-            flat[name] = value
-    columns = list(dict.fromkeys(column for numbers in flat.values() for column in numbers))
-    if not columns:
-        return None
-    shown = list(flat.items())[:GROUPS_SHOWN]
-    return {
-        "columns": [untrusted.one_line(c.replace("_", " "), 60) for c in columns],
-        "rows": [(untrusted.one_line(g, 60), [_figure(n.get(c)) for c in columns]) for g, n in shown],
-        "more": len(flat) - len(shown),
-    }
-
-
-def _figure(value: Any) -> str:
-    """A count with separators, a measurement with three decimals, anything else as a short text."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return figures.number(value)
-    if isinstance(value, float):
-        return figures.number(value, 0 if abs(value) >= 1000 else 3)
-    return untrusted.one_line(value, 60)
-
-
 def _samples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A few kept rows of each language, English and Chinese first."""
     by_language: dict[str, list[Mapping[str, Any]]] = {code: [] for code in FIRST_LANGUAGES}
@@ -380,7 +303,7 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "id": untrusted.one_line(row.get("id") or "", 40),
                 "lang": untrusted.one_line(row.get("lang") or "", 12),
                 "about": [untrusted.one_line(a, 80) for a in about if a],
-                "scores": [(untrusted.one_line(n, 40), _figure(v)) for n, v in scores],
+                "scores": [(untrusted.one_line(n, 40), untrusted.value(v)) for n, v in scores],
                 "turns": turns,
                 "more_turns": more,
             }

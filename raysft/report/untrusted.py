@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from raysft.report.figures import number
+
 # C0 without tab and newline, DEL, C1, the bidirectional controls, lone surrogates and non-characters.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
@@ -41,3 +43,12 @@ def in_markdown(text: object, limit: int = 200) -> str:
 def escaped(text: str) -> str:
     """The text with a backslash before each sign that Markdown or HTML would act on."""
     return re.sub(r"([\\`*\[\]<>|#~!])", r"\\\1", text)
+
+
+def value(found: object) -> str:
+    """A count with separators, a measurement with three decimals, anything else as a short text."""
+    if isinstance(found, float):
+        return number(found, 0 if abs(found) >= 1000 else 3)
+    if found is None or (isinstance(found, int) and not isinstance(found, bool)):
+        return number(found)
+    return one_line(found, 60)

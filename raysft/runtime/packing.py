@@ -74,6 +74,10 @@ class NothingToTrainOn(RuntimeError):
     """No curated row can be trained on."""
 
 
+class ModelNotFound(RuntimeError):
+    """The model to train is not there, or has no tokenizer."""
+
+
 def pack_stage(storage: Storage, sealed: Sequence[Manifest], config: TrainConfig) -> Manifest:
     """Encode, split, mix and pack the live rows of a chain of sealed stages, and seal the result.
 
@@ -85,6 +89,7 @@ def pack_stage(storage: Storage, sealed: Sequence[Manifest], config: TrainConfig
         DigestMismatch: a curated shard is not what its manifest says.
         NothingToTrainOn: with the reasons, counted.
         MixingError: the samples cannot be mixed as asked.
+        ModelNotFound: no tokenizer can be loaded for the model.
         ValueError: the model's tokenizer has no chat template or no EOS, or an added token stands nowhere.
     """
     parent = sealed[-1]
@@ -235,13 +240,29 @@ def _tokenizer(
         )
         made = extend_tokenizer(train_tokenizer(texts_of(conversations), config.scratch), config.added_tokens)
         return templates.choose(made, config.chat_template, config.default_system)
-    assert config.model is not None
-    found = resolve_model(config.model, TOKENIZER_SUFFIXES)
-    tokenizer = AutoTokenizer.from_pretrained(found, trust_remote_code=False)
-    tokenizer = extend_tokenizer(tokenizer, config.added_tokens)
+    tokenizer = extend_tokenizer(_own_tokenizer(config), config.added_tokens)
     tokenizer = templates.choose(tokenizer, config.chat_template, config.default_system)
     check_template(tokenizer, config.tool_calls)
     return tokenizer
+
+
+def _own_tokenizer(config: TrainConfig) -> Any:
+    """The model's tokenizer, as it comes.
+
+    Raises:
+        ModelNotFound: names the model and says what can be done.
+    """
+    assert config.model is not None
+    try:
+        found = resolve_model(config.model, TOKENIZER_SUFFIXES)
+        return AutoTokenizer.from_pretrained(found, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelNotFound(
+            f"train.model: got {config.model!r}, for which no tokenizer can be loaded ({reason}); allowed: a "
+            "folder with config.json, weights and tokenizer, or a model of the hub that this machine reaches "
+            "or has in its cache"
+        ) from error
 
 
 @ray.remote(num_cpus=1)

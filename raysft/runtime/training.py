@@ -11,6 +11,7 @@ does is in `raysft.runtime.training_worker`.
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,13 @@ from raysft.recipe import Settings
 from raysft.runtime import manifest
 from raysft.runtime.budget import Watch
 from raysft.runtime.manifest import Manifest, manifest_digest
-from raysft.runtime.packing import findings_as_lines, model_config_source, model_revision, pack_stage
+from raysft.runtime.packing import (
+    findings_as_lines,
+    model_config_source,
+    model_revision,
+    pack_stage,
+    read_tokenizer,
+)
 from raysft.runtime.passes import semantic
 from raysft.runtime.progress import Progress
 from raysft.runtime.questions import questions_digest, write_questions
@@ -42,6 +49,8 @@ from raysft.train.throughput import progress_line
 
 VERSION = 1
 NOTE_EVERY_S = 15.0
+RESIZE_EVERY_S = 60.0
+"""How often Ray Train compares elastic workers with the room that the cluster has."""
 
 
 class TrainingFailed(RuntimeError):
@@ -121,7 +130,7 @@ def launch(
         watch.check()
         watch.not_resting()
     manifest.verify(storage, packed)
-    _note_method(config, note)
+    _note_method(storage, packed, config, note)
     checked = check_data(storage, packed, config)
     storage.write_bytes(f"{folder}/{SHOWN}", "\n".join(checked.lines).encode())
     for line in checked.lines:
@@ -148,6 +157,7 @@ def launch(
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=_resources(config),
             label_selector=dict(config.placement) or None,
+            elastic_resize_monitor_interval_s=RESIZE_EVERY_S,
         ),
         run_config=_run_config(storage, launched, config),
     )
@@ -160,7 +170,9 @@ def launch(
     return outcome
 
 
-def _note_method(config: TrainConfig, note: Callable[[str], None]) -> None:
+def _note_method(
+    storage: Storage, packed: Manifest, config: TrainConfig, note: Callable[[str], None]
+) -> None:
     """Say what the method trains, or refuse it, before workers start.
 
     Raises:
@@ -169,7 +181,9 @@ def _note_method(config: TrainConfig, note: Callable[[str], None]) -> None:
     source = model_config_source(config)
     if source is None:
         return
-    found = outline(source, config)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = read_tokenizer(storage, packed, Path(folder))
+        found = outline(source, config, tokenizer)
     if found is not None:
         note(f"  {'train':<28} {found}")
 

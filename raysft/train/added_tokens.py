@@ -125,10 +125,30 @@ def extend_model(model: Any, tokenizer: Any, known: Collection[str], config: Tra
                 )
                 noise = torch.randn(len(mean), generator=generator).to(mean) * deviation * NOISE
                 _set_row(matrix, tokenizer.convert_tokens_to_ids(added.token), mean + noise)
+    _note_rows(model, tokenizer, config)
+    return model
+
+
+def reserve_rows(model: Any, tokenizer: Any, config: TrainConfig) -> None:
+    """Give a model without weights (device meta) the rows that `extend_model` would, so that they count."""
+    if not config.added_tokens:
+        return
+    before = model.get_input_embeddings().weight.shape[0]
+    rows = _rows(before, len(tokenizer), config.pad_vocabulary_to_multiple_of)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    _note_rows(model, tokenizer, config)
+
+
+def _note_rows(model: Any, tokenizer: Any, config: TrainConfig) -> None:
+    """Note which rows are to be trained, as parameters of their own where the method freezes the matrices."""
     model.added_token_ids = ids_of(tokenizer, config.added_tokens)
     if config.method.kind not in HAVE_ROWS:
         hold_new_rows(model)
-    return model
+
+
+def _rows(before: int, tokens: int, multiple: int | None) -> int:
+    """The rows of embeddings that had `before`, with room for the tokens, in a multiple; never fewer."""
+    return -(-max(before, tokens) // (multiple or 1)) * (multiple or 1)
 
 
 def resize(
@@ -139,7 +159,7 @@ def resize(
     New rows, those that no token will use included, are the mean of the known ones (all, if None).
     """
     before = model.get_input_embeddings().weight.shape[0]
-    rows = -(-max(before, tokens) // (multiple or 1)) * (multiple or 1)
+    rows = _rows(before, tokens, multiple)
     if rows == before:
         return
     model.resize_token_embeddings(rows, mean_resizing=False)

@@ -28,10 +28,11 @@ from typing import Any, Protocol
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from raysft.train.collective import Collective, agree
 from raysft.train.optimizer import MOMENTS, moments, restore
-from raysft.train.shard import is_sharded, part, rows_held
+from raysft.train.shard import part, rows_held
 
 STATE = "state.json"
 Write = Callable[[Path], None]
@@ -137,6 +138,11 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def is_shared_out(model: torch.nn.Module) -> bool:
+    """Whether each process holds a part of what is trained; of a sharded model, prefixes are whole in all."""
+    return any(isinstance(parameter, DTensor) for parameter in trained(model).values())
+
+
 def write_state(
     folder: Path,
     model: torch.nn.Module,
@@ -150,7 +156,7 @@ def write_state(
     Args:
         write_more: writes one file more into the folder, which it returns; process 0 calls it.
     """
-    shards = collective.size if is_sharded(model) else 1
+    shards = collective.size if is_shared_out(model) else 1
     if collective.rank >= shards:
         return
     tensors = {}
@@ -226,7 +232,7 @@ def _fetch(stored: Stored, model: torch.nn.Module, collective: Collective) -> di
     """
     names = set(stored.names())
     shards = next(int(n.rsplit("-", 1)[1].removesuffix(".json")) for n in names if n.startswith("written-"))
-    is_mine = is_sharded(model) and shards == collective.size
+    is_mine = is_shared_out(model) and shards == collective.size
     wanted = {0, collective.rank} if is_mine else range(shards)
     digests: dict[str, str] = {}
     for shard in wanted:

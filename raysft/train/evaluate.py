@@ -18,8 +18,9 @@ import torch
 from raysft.sample import uniform
 from raysft.train.collective import Alone, Collective
 from raysft.train.config import TrainConfig
-from raysft.train.loop import autocast, micro_batches, passes
+from raysft.train.loop import autocast
 from raysft.train.loss import label_nll
+from raysft.train.micro_batches import measured_batches
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,10 @@ def _by_sample(
     starts = np.concatenate([[0], np.cumsum([len(c) for c in counts])])
     device = next(model.parameters()).device
     nll = np.zeros(starts[-1])
-    was_training = model.training
-    model.eval()
-    mine = np.arange(len(rows))[collective.rank :: collective.size]
-    step = config.rows_per_micro_batch
-    at_least = passes(model, len(rows), config, collective)
-    for at, batch in enumerate(micro_batches(rows, mine, config, device, at_least=at_least)):
+    for batch, taken in measured_batches(model, rows, config, collective):
         with autocast(config, device):
             tokens = label_nll(model, batch).double().cpu().numpy()
-        taken = mine[at * step : (at + 1) * step]
         samples = [np.repeat(np.arange(starts[r], starts[r + 1]), counts[r]) for r in taken]
         sample = np.concatenate([np.empty(0, dtype=np.int64), *samples])
         np.add.at(nll, sample, tokens)
-    model.train(was_training)
     return np.array(collective.add(nll.tolist())), np.concatenate(counts)

@@ -39,9 +39,10 @@ from raysft.train.chat import IGNORED, check_template
 from raysft.train.config import TrainConfig
 from raysft.train.export import merge_adapter, save
 from raysft.train.facts import QUESTIONS, RELATIONS, as_samples, make_facts, unseen_tokens
-from raysft.train.loop import StepReport, autocast, micro_batches, train
+from raysft.train.loop import StepReport, autocast, train
 from raysft.train.loss import label_logits
 from raysft.train.methods import apply_method, load_model
+from raysft.train.micro_batches import micro_batches
 from raysft.train.pack import PackedIndex, encode_rows, pack
 from raysft.train.probe_result import Probed, Recall, Wrong
 from raysft.train.scratch import make_model, train_tokenizer

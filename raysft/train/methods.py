@@ -21,7 +21,7 @@ from peft import (
 )
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from raysft.train.added_tokens import train_added_rows, trainable_token_indices
+from raysft.train.added_tokens import reserve_rows, train_added_rows, trainable_token_indices
 from raysft.train.config import TrainConfig
 from raysft.train.loop import uses_bfloat16
 from raysft.train.method_config import Freeze, Full, Lora, Partial, PTuningV2, QLora
@@ -208,10 +208,13 @@ class Outline:
         )
 
 
-def outline(source: str, config: TrainConfig) -> Outline | None:
+def outline(source: str, config: TrainConfig, tokenizer: Any | None = None) -> Outline | None:
     """What the method would train of the model in a folder or on a hub, found without its weights.
 
     None where only the weights tell: which modules are new.
+
+    Args:
+        tokenizer: the model's with the added tokens, so that their rows are counted.
 
     Raises:
         MethodMismatch: as `apply_method`.
@@ -220,7 +223,10 @@ def outline(source: str, config: TrainConfig) -> Outline | None:
         return None
     shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
     with torch.device("meta"):
-        model = apply_method(AutoModelForCausalLM.from_config(shape), config)
+        model = AutoModelForCausalLM.from_config(shape)
+        if tokenizer is not None:
+            reserve_rows(model, tokenizer, config)
+        model = apply_method(model, config)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     total = sum(parameter.numel() for parameter in model.parameters())
     return Outline(config.method.kind, sum(p.numel() for p in trained), total, len(trained))

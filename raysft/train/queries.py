@@ -18,8 +18,9 @@ from raysft.engines.forwards import Query
 from raysft.train.chat import IGNORED
 from raysft.train.collective import Alone, Collective
 from raysft.train.config import TrainConfig
-from raysft.train.loop import autocast, micro_batches, passes
+from raysft.train.loop import autocast
 from raysft.train.loss import label_logits
+from raysft.train.micro_batches import measured_batches
 from raysft.train.pack import ENCODED, pack
 
 
@@ -38,23 +39,16 @@ def nll_of_queries(
     found = np.zeros(starts[-1])
     rows = _packed(queries, config)
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    mine = np.arange(len(rows))[collective.rank :: collective.size]
-    step = config.rows_per_micro_batch
-    at_least = passes(model, len(rows), config, collective)
-    for at, batch in enumerate(micro_batches(rows, mine, config, device, at_least=at_least)):
+    for batch, taken in measured_batches(model, rows, config, collective):
         with autocast(config, device):
             logits = label_logits(model, batch)[0].float()
-        taken = rows["ids"].take(pa.array(mine[at * step : (at + 1) * step])).to_pylist()
-        members = [int(id) for ids in taken for id in ids]
+        members = [int(id) for ids in rows["ids"].take(pa.array(taken)).to_pylist() for id in ids]
         if not members:  # a pass of padding, for the other processes' sake
             continue
         places, targets = _lookups([queries[i] for i in members])
         nll = logits.logsumexp(-1)[places] - logits[places, targets.to(device)]
         into = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
         found[into] = nll.double().cpu().numpy()
-    model.train(was_training)
     return np.split(np.array(collective.add(found.tolist())), starts[1:-1]) if queries else []
 
 

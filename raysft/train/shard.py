@@ -3,7 +3,7 @@
 `Shards` cuts each weight by its first dimension over the processes (PyTorch's `fully_shard`; Zhao et al.
 2023, https://arxiv.org/abs/2304.11277). A decoder layer is gathered where it is used and let go of after
 it, so all processes must run the model equally often: one that has no rows left runs it on padding
-(`raysft.train.loop.NO_ROWS`).
+(`raysft.train.micro_batches.NO_ROWS`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ import copy
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+from raysft.train.prefix import has_prefix
 
 
 class Shards:
@@ -40,8 +48,13 @@ class Shards:
         )
         # Also what is outside the layers is let go of after a forward pass: an evaluation must leave the
         # model as optimizer and checkpoints know it.
-        for module in [*(m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)), model]:
+        # Prefixes are few numbers, made before the model that they are put into runs: every process has all.
+        root = model.get_base_model() if has_prefix(model) else model
+        for module in [*(m for m in root.modules() if isinstance(m, GradientCheckpointingLayer)), root]:
             fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        if isinstance(root, PeftModel):
+            # peft generates with the model below itself: for that, too, gather what is outside the layers.
+            register_fsdp_forward_method(root, "generate")
         for part in model.modules():
             if isinstance(part, FSDPModule):
                 # A loss is divided by the weights of the whole step already: gradients are summed, where

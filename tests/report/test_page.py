@@ -84,7 +84,7 @@ def hostile_view() -> RunView:
         training={
             "loss_before": 1.0,
             "loss_after": 0.5,
-            "by_group": {HOSTILE: {HOSTILE: HOSTILE}},
+            "by_group": {HOSTILE: {HOSTILE: {HOSTILE: HOSTILE}}},
             "exact_match": {
                 **exact_match(),
                 "by_task": {HOSTILE: exact_match()},
@@ -220,11 +220,31 @@ def test_page_of_a_training_that_diverged_says_so() -> None:
     assert 'points="nan' not in page
 
 
-def test_page_names_groups_of_several_kinds() -> None:
-    groups = {"lang": {"en": {"loss": 1.5}}, "task": {"code": {"loss": 2.25}}}
-    text = Parsed(render(view(training={**training(), "by_group": groups}))).text
-    assert "lang: en1.500" in text
-    assert "task: code2.250" in text
+def test_page_has_a_table_of_held_out_losses_for_each_kind_of_groups() -> None:
+    text = Parsed(render(view())).text
+    for kind, line in (
+        ("task", "rewriting2.7121.50015.0564.482705,600"),
+        ("language", "English2.4871.33012.0263.782614,880"),
+        ("source", "made: evolve2.7001.41014.8804.096604,800"),
+    ):
+        table = text.partition(f"held-out rows by {kind}")[2].partition("held-out rows by")[0]
+        assert "loss beforeloss afterperplexity beforeperplexity aftersamplestokens" in table
+        assert line in table.replace("\n", ""), kind
+
+
+def test_page_draws_the_held_out_losses_of_early_stopping_and_marks_the_best_step() -> None:
+    stopping = {**training()["early_stopping"], "best_step": 150}
+    page = render(view(training={**training(), "early_stopping": stopping}))
+    assert page.count('class="line beside"') == 1
+    assert "Dashed: held-out." in page
+    places = [float(x) for x in re.findall(r'<circle class="mark" cx="([\d.]+)"', page)]
+    start, best = places
+    (line,) = re.findall(r'class="line beside" points="([^"]+)"', page)
+    first, *_, last = [float(point.split(",")[0]) for point in line.split()]
+    assert first == start
+    assert best == pytest.approx((first + last) / 2, abs=0.1)
+    plain = {name: value for name, value in training().items() if name != "early_stopping"}
+    assert 'class="line beside"' not in render(view(training=plain))
 
 
 def test_page_numbers_the_rounds_of_a_repeated_stage() -> None:
@@ -241,11 +261,12 @@ def test_page_of_an_empty_run_still_renders() -> None:
 
 
 def test_page_of_very_many_groups_shows_the_first_and_counts_the_rest() -> None:
-    groups = {"task": {f"task-{i}": {"loss": 1.0} for i in range(100)}}
+    groups = {"task": {f"task-{i}": {"loss": 1.0} for i in range(100)}, "lang": {"en": {"loss": 1.0}}}
     text = Parsed(render(view(training={**training(), "by_group": groups}))).text
-    assert "task: task-39" in text
-    assert "task: task-40" not in text
+    assert "task-39" in text
+    assert "task-40" not in text
     assert "60 more groups are not shown" in text
+    assert "held-out rows by language" in text
 
 
 def test_page_ends_with_exact_match_by_task_and_language_and_wrong_answers() -> None:

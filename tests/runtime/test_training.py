@@ -1,4 +1,4 @@
-"""Packing and training over sealed stages on a real local Ray: two workers, a death, a resume, an export."""
+"""Training over a sealed stage on a real local Ray: two workers, a death, a resume, an export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,134 +22,29 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raysft.recipe import Settings
-from raysft.runtime import manifest, packing
-from raysft.runtime.manifest import DigestMismatch, Manifest, read_manifest, seal, shard_path
-from raysft.runtime.packing import NothingToTrainOn, pack_stage, read_packed, read_tokenizer
+from raysft.runtime import manifest
+from raysft.runtime.manifest import read_manifest, seal
+from raysft.runtime.packing import pack_stage, read_packed, read_tokenizer
 from raysft.runtime.preflight import PreflightError
 from raysft.runtime.progress import Progress
 from raysft.runtime.storage import Storage
 from raysft.runtime.training import TrainingFailed, launch, train_fingerprint, train_run
 from raysft.runtime.training_checkpoints import stored_checkpoints
-from raysft.sample import mark_dropped, set_column
+from raysft.sample import set_column
 from raysft.stage import Counts
-from raysft.train.checkpoint import is_whole
-from raysft.train.evaluate import evaluate, held_out
-from raysft.train.loop import train
-from raysft.train.mixing import MixingError
+from raysft.train.evaluate import evaluate
 from raysft.train.scratch import make_model
 from raysft.train.selection import MethodMismatch
+from tests.runtime.packed_runs import (
+    ROOT,
+    curated,
+    die_once,
+    folder_of,
+    one_process,
+    scratch_config,
+    wait_until_stored,
+)
 from tests.train.tiny import make_config, make_samples
-
-SAMPLES = 120
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def tables():
-    """Two shards; the first sample has no answer, and every tenth sample was dropped before."""
-    rows = make_samples(SAMPLES)
-    messages = rows["messages"].to_pylist()
-    messages[1] = messages[1][:1]
-    rows = set_column(rows, "messages", pa.array(messages, rows.schema.field("messages").type))
-    rows = mark_dropped(rows, "curate.rules", ["too_short" if i % 10 == 0 else None for i in range(SAMPLES)])
-    return [rows.slice(0, 70), rows.slice(70)]
-
-
-def curated(storage, tables):
-    records = [
-        manifest.commit(storage, "stages/00-curated", f"{i:05d}", t, base=None, input="", counts=Counts())
-        for i, t in enumerate(tables)
-    ]
-    return seal(
-        storage, Manifest("curate.select", "stages/00-curated", "f0", "rows", tuple(records), Counts())
-    )
-
-
-def scratch_config(**changes):
-    return make_config(
-        **{
-            "eval_fraction": 0.1,
-            "workers": 2,
-            "max_steps": 12,
-            "save_every_steps": 3,
-            "epochs": 99,
-            **changes,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def packed(local_ray, tables, tmp_path_factory):
-    storage = Storage(str(tmp_path_factory.mktemp("run")))
-    return storage, pack_stage(storage, [curated(storage, tables)], scratch_config())
-
-
-def ids_of(rows):
-    return [id for ids in rows["ids"].to_pylist() for id in ids]
-
-
-def test_pack_stage_every_live_sample_ends_in_one_place(packed, tables):
-    storage, sealed = packed
-    live_ids = [f"sample-{i}" for i in range(SAMPLES) if i % 10]
-    expected = held_out(live_ids, 0, 0.1, 512)
-    train, evals = read_packed(storage, sealed, "train"), read_packed(storage, sealed, "eval")
-    held = {id for id, is_held in zip(live_ids, expected, strict=True) if is_held}
-    assert set(ids_of(evals)) == held - {"sample-1"}
-    assert sorted(ids_of(train) + ids_of(evals) + ["sample-1"]) == sorted(live_ids)
-    assert sealed.counts == Counts(
-        rows_in=len(live_ids), passed=len(live_ids) - 1, dropped_in=1, rules={"no_assistant_turn": 1}
-    )
-    unusable = storage.read_table(f"{sealed.folder}/unusable.parquet").to_pylist()
-    assert [(row["id"], row["reason"]) for row in unusable] == [("sample-1", "no_assistant_turn")]
-
-
-def test_pack_stage_again_is_the_same_sealed_stage(packed):
-    storage, sealed = packed
-    parent = read_manifest(storage, "stages/00-curated")
-    assert pack_stage(storage, [parent], scratch_config()) == sealed
-    assert pack_stage(storage, [parent], scratch_config(workers=1, learning_rate=1.0)) == sealed
-    assert pack_stage(storage, [parent], scratch_config(context_length=64)).fingerprint != sealed.fingerprint
-
-
-def test_pack_stage_changed_shard_is_refused(local_ray, tables, tmp_path):
-    storage = Storage(str(tmp_path))
-    parent = curated(storage, tables)
-    storage.write_table(shard_path(parent.folder, parent.shards[1].name), tables[0])
-    with pytest.raises(DigestMismatch, match=parent.shards[1].name):
-        pack_stage(storage, [parent], scratch_config())
-
-
-def test_pack_stage_nothing_usable_says_why(local_ray, tables, tmp_path):
-    storage = Storage(str(tmp_path))
-    with pytest.raises(NothingToTrainOn, match="no_assistant_turn"):
-        pack_stage(storage, [curated(storage, [tables[0].slice(1, 1)])], scratch_config())
-
-
-def one_process(storage, sealed, config, folder):
-    """The losses of the same run without Ray, in this process."""
-    model = make_model(config.scratch, read_tokenizer(storage, sealed, folder), config.seed)
-    return [h["loss"] for h in train(model, read_packed(storage, sealed, "train"), config).history]
-
-
-def wait_until_stored(storage, folder, step):
-    """Worker code: return when the checkpoint of a step is stored, whole."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = stored_checkpoints(storage, folder, Path())
-        if any(is_whole(f.names()) for name, f in found.items() if name.startswith(f"step-{step:09d}-")):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"no checkpoint of step {step} in {storage.uri(folder)}")
-
-
-def die_once(log, step, storage, folder, report):
-    """Worker code: write down every step; the first to end `step` is killed, unless it was reached before."""
-    steps = Path(log).read_text().split() if Path(log).exists() else []
-    with open(log, "a") as file:
-        file.write(f"{report.step}\n")
-    if report.step == step and str(step) not in steps:
-        wait_until_stored(storage, folder, 6)
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_once_and_say_seven_were_right(log, step, storage, folder, report):
@@ -160,10 +54,6 @@ def die_once_and_say_seven_were_right(log, step, storage, folder, report):
         found["total"]["right"] = 7
         storage.write_json(f"{folder}/exact_match_before.json", found)
     die_once(log, step, storage, folder, report)
-
-
-def folder_of(config, sealed):
-    return f"train/{train_fingerprint(config, sealed)[:12]}"
 
 
 def test_launch_two_workers_one_killed_resumes_and_equals_one_process(packed, tmp_path):
@@ -260,20 +150,30 @@ def test_launch_fsdp_two_workers_equal_one_process_and_export_a_whole_model(pack
     assert score.total.loss == pytest.approx(result["loss_after"], rel=1e-2)
 
 
-def test_launch_elastic_with_room_for_one_worker_trains_with_one(packed, local_ray, tmp_path):
+@pytest.fixture(scope="module")
+def one_step(packed):
+    """(the config of a training of one step, its result, the lines that it told)"""
     storage, sealed = packed
-    config = scratch_config(
-        **{"workers": {"min": 1, "max": 2}, "cpus_per_worker": local_ray.cpus - 2, "max_steps": 2}
-    )
-    result = launch(storage, sealed, config)
-    assert (result["steps"], result["workers"]) == (2, 1)
-    expected = one_process(storage, sealed, config, tmp_path)
-    assert [h["loss"] for h in result["history"]] == pytest.approx(expected, rel=1e-4)
+    config, told = scratch_config(workers=1, max_steps=1), []
+    return config, launch(storage, sealed, config, note=told.append), told
 
 
-def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, tmp_path):
+def test_launch_shows_what_is_learnt_and_keeps_it(packed, one_step):
     storage, sealed = packed
-    base = launch(storage, sealed, scratch_config())["folder"]
+    config, _, told = one_step
+    shown = storage.read_bytes(f"{folder_of(config, sealed)}/preflight.txt").decode()
+    lines = [line.strip() for line in shown.split("\n")]
+    # how far the training is may be told behind them, where it takes long
+    assert [line.strip() for line in told[: len(lines)]] == lines
+    assert shown.startswith("1 steps of 4 rows, 100.00% of a micro-batch's tokens real")
+    assert "<|im_start|>assistant\n⟦" in shown
+    assert "(en): " in shown
+    assert "(zh): " in shown
+
+
+def test_launch_lora_on_that_model_writes_an_adapter_that_loads(packed, one_step):
+    storage, _ = packed
+    base = one_step[1]["folder"]
     config = scratch_config(
         init="pretrained",
         model=base,
@@ -328,11 +228,13 @@ def test_launch_method_that_a_worker_finds_not_to_fit_fails_at_once(packed, tmp_
         launch(storage, sealed, config)
 
 
-def test_launch_lora_with_new_tokens_writes_an_adapter_and_a_merged_model_beside_it(packed, tmp_path):
-    storage, sealed = packed
+def test_launch_lora_with_new_tokens_writes_an_adapter_and_a_merged_model_beside_it(
+    packed, one_step, tmp_path
+):
+    storage, _ = packed
     config = scratch_config(
         init="pretrained",
-        model=launch(storage, sealed, scratch_config())["folder"],
+        model=one_step[1]["folder"],
         scratch=None,
         method={"kind": "lora", "r": 8},
         added_tokens=["<|tool|>", {"token": "<|colour|>", "in_content": True}],
@@ -381,22 +283,6 @@ def test_launch_loss_that_is_not_finite_fails_at_once_with_the_step(packed):
         launch(storage, sealed, config)
 
 
-def test_launch_shows_what_is_learnt_and_keeps_it(packed, tmp_path):
-    storage, sealed = packed
-    told = []
-    config = scratch_config(workers=1, max_steps=1)
-    launch(storage, sealed, config, note=told.append)
-    folder = f"train/{train_fingerprint(config, sealed)[:12]}"
-    shown = storage.read_bytes(f"{folder}/preflight.txt").decode()
-    lines = [line.strip() for line in shown.split("\n")]
-    # how far the training is may be told behind them, where it takes long
-    assert [line.strip() for line in told[: len(lines)]] == lines
-    assert shown.startswith("1 steps of 4 rows, 100.00% of a micro-batch's tokens real")
-    assert "<|im_start|>assistant\n⟦" in shown
-    assert "(en): " in shown
-    assert "(zh): " in shown
-
-
 def test_launch_that_no_memory_holds_fails_before_a_model_is_made(packed):
     storage, sealed = packed
     config = scratch_config(workers=1, rows_per_micro_batch=1 << 30)
@@ -422,55 +308,3 @@ def test_launch_samples_without_an_end_are_refused_before_workers_start(packed, 
     cut = replace(sealed, folder="stages/99-cut", fingerprint="cut", shards=(record,))
     with pytest.raises(PreflightError, match="do not end with a learnt end-of-turn token"):
         launch(storage, seal(storage, cut), scratch_config(workers=1))
-
-
-def test_pack_stage_mixed_in_parts_counts_repeats_and_leaves_held_out_alone(
-    local_ray, tables, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(packing, "ROWS_PER_PART", 40)
-    storage = Storage(str(tmp_path))
-    mixing = [
-        {"where": 'task == "say" and lang == "zh"', "name": "中文", "times": 2},
-        {"where": 'task == "repeat"', "times": 0.5},
-    ]
-    sealed = pack_stage(storage, [curated(storage, tables)], scratch_config(mixing=mixing))
-    rows = {row["id"]: row for table in tables for row in table.to_pylist()}
-    train, evals = ids_of(read_packed(storage, sealed, "train")), ids_of(read_packed(storage, sealed, "eval"))
-    assert not set(train) & set(evals)
-    assert all(len(set(ids)) == len(ids) for ids in read_packed(storage, sealed, "train")["ids"].to_pylist())
-    assert {r.unit.split("-")[1] for r in sealed.shards} == {"00000", "00001", "00002"}
-    for id in set(train):
-        is_doubled = rows[id]["task"] == "say" and rows[id]["lang"] == "zh"
-        assert train.count(id) == (2 if is_doubled else 1)
-    unusable = storage.read_table(f"{sealed.folder}/unusable.parquet").to_pylist()
-    out = {row["id"]: row["detail"] for row in unusable if row["reason"] == "mixed_out"}
-    assert {rows[id]["task"] for id in out} == {"repeat"}
-    assert set(out.values()) == {'task == "repeat"'}
-    assert sealed.counts.rules == {"mixed_out": len(out), "no_assistant_turn": 1}
-    live_ids = {id for id, row in rows.items() if row["drop_rule"] is None}
-    assert set(train) | set(evals) | set(out) | {"sample-1"} == live_ids
-    table, filled = sealed.findings
-    assert [row[:2] for row in table["rows"]] == [
-        ["中文", "times 2"],
-        ['task == "repeat"', "times 0.5"],
-        ["the rest", ""],
-    ]
-    assert sum(row[4] for row in table["rows"]) == len(train) == filled["rows"][0][1]
-    assert abs(table["rows"][1][5] / table["rows"][1][3] - 0.5) < 0.05
-
-
-def test_pack_stage_rows_in_another_order_and_cut_give_the_same_rows(local_ray, tables, tmp_path, packed):
-    rows = pa.concat_tables(tables).take(list(reversed(range(SAMPLES))))
-    storage = Storage(str(tmp_path))
-    # The tokenizer of a scratch model learns from all rows; another order of them teaches it the same.
-    sealed = pack_stage(storage, [curated(storage, [rows])], scratch_config())
-    assert sorted(read_packed(storage, sealed, "train")["ids"].to_pylist()) == sorted(
-        read_packed(*packed, "train")["ids"].to_pylist()
-    )
-
-
-def test_pack_stage_unknown_group_is_refused_with_those_there_are(local_ray, tables, tmp_path):
-    storage = Storage(str(tmp_path))
-    config = scratch_config(mixing=[{"where": 'task == "sing"', "times": 2}])
-    with pytest.raises(MixingError, match="no sample has task 'sing'; there are: 'repeat', 'say'"):
-        pack_stage(storage, [curated(storage, tables)], config)

@@ -14,10 +14,8 @@ from raysft.runtime.packing import pack_stage
 from raysft.runtime.storage import Storage
 from raysft.runtime.training import launch
 from tests.fixtures.swift import S3
-from tests.runtime.test_training import curated, die_once, folder_of, scratch_config
+from tests.runtime.packed_runs import ROOT, curated, die_once, folder_of, scratch_config
 from tests.train.tiny import make_samples
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def drive(root: str, log: str) -> None:

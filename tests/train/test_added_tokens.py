@@ -27,7 +27,7 @@ from raysft.train.export import merge_adapter, save
 from raysft.train.loop import train
 from raysft.train.loss import label_nll
 from raysft.train.method_config import Freeze
-from raysft.train.methods import apply_method, load_model, trainable_parameters
+from raysft.train.methods import apply_method, load_model, outline, trainable_parameters
 from raysft.train.pack import collate, encode_rows, pack
 from raysft.train.preflight import untrained_tokens
 from raysft.train.token_config import AddedToken
@@ -237,6 +237,26 @@ def test_extend_model_token_that_it_knows_keeps_its_row_and_is_trained(base):
     model, tokenizer = extended(base, config)
     assert torch.equal(model.get_input_embeddings().weight, matrices(base)[0])
     assert added_ids(apply_method(model, config)) == [tokenizer.convert_tokens_to_ids("<|im_start|>")]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "full"},
+        {"kind": "lora", "r": 4},
+        {"kind": "freeze", "last_layers": 1},
+        {"kind": "partial", "parameters": ["*.mlp.*"]},
+    ],
+    ids=lambda method: method["kind"],
+)
+def test_outline_counts_the_rows_of_new_tokens(base, method):
+    config = config_of(base, method=method, pad_vocabulary_to_multiple_of=64)
+    model, tokenizer = extended(base, config)
+    model = apply_method(model, config)
+    told = outline(str(base), config, tokenizer)
+    assert told.trained == trainable_parameters(model)
+    assert told.total == sum(p.numel() for p in model.parameters())
+    assert told.tensors == sum(p.requires_grad for p in model.parameters())
 
 
 def test_extend_model_without_tokens_is_the_same_model(base):

@@ -9,16 +9,21 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from transformers import AutoModelForCausalLM
 
 from raysft.train.checkpoint import FolderCheckpoints
-from raysft.train.collective import Alone
+from raysft.train.collective import Alone, Distributed
 from raysft.train.early_stopping import BEST, Watch
 from raysft.train.evaluate import evaluate
 from raysft.train.evaluation_config import EarlyStopping
+from raysft.train.export import save
 from raysft.train.loop import train
+from raysft.train.shard import Shards
+from tests.train.processes import run_in
 from tests.train.tiny import make_config, make_rows, make_tiny
 
 torch.set_num_threads(1)
+CPU = torch.device("cpu")
 
 
 def run(losses, *, checkpoints=None, stop_after=None, **changes):
@@ -199,3 +204,45 @@ def test_processes_decide_the_same_and_all_get_the_best_weights_of_the_first():
     assert watches[0].state == watches[1].state
     assert watches[0].is_over
     assert first["w"].tolist() == other["w"].tolist() == [7.0] * 3
+
+
+OVERFITTED = {
+    "early_stopping": {"every_steps": 3, "patience": 2},
+    "epochs": 999,
+    "max_steps": 60,
+    "learning_rate": 1e-2,
+}
+
+
+def overfit(rank, size, folder):
+    """One process of `size` that learns six samples only, the model in parts where there are several; what is
+    learnt is saved in the folder."""
+    model, tokenizer = make_tiny()
+    few, others = make_rows(tokenizer, n=6), make_rows(tokenizer)
+    config = make_config(**OVERFITTED)
+    group = Distributed(CPU) if size > 1 else Alone()
+    shards = Shards(model, CPU, size) if size > 1 else None
+
+    def held_out():
+        return evaluate(model, others, config, collective=group).total.loss
+
+    done = train(model, few, config, collective=group, held_out_loss=held_out)
+    whole = shards.gather(rank == 0) if shards else model
+    if rank == 0:
+        save(whole, tokenizer, folder)
+    return done.steps, done.stopping
+
+
+def test_two_processes_with_a_model_in_parts_stop_where_one_does_and_save_its_best_weights(tmp_path):
+    expected_steps, expected = overfit(0, 1, tmp_path / "one")
+    first, second = run_in(2, tmp_path, overfit, 2, tmp_path / "two")
+    assert first == second
+    steps, stopping = first
+    assert expected_steps < OVERFITTED["max_steps"]
+    assert (steps, stopping["best_step"]) == (expected_steps, expected["best_step"])
+    assert 0 < stopping["best_step"] < steps
+    losses = [measured["loss"] for measured in stopping["measured"]]
+    assert losses == pytest.approx([measured["loss"] for measured in expected["measured"]], rel=1e-4)
+    rows = make_rows(make_tiny()[1])
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "two")
+    assert evaluate(saved, rows, make_config()).total.loss == pytest.approx(min(losses), rel=1e-5)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
 from raysft.train.checkpoint import FolderCheckpoints
 from raysft.train.collective import Alone, Distributed
@@ -28,6 +29,11 @@ UNEVEN = {"micro_batches_per_step": 5, "max_steps": 6}
 def lora(model):
     torch.manual_seed(1)
     return get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+
+
+def prefix(model):
+    torch.manual_seed(1)
+    return get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
 
 
 def full(model):
@@ -199,6 +205,23 @@ def test_checkpoint_of_two_parts_is_read_by_any_number_of_processes(alone, tmp_p
         (result,) = run(n, tmp_path, {"kind": kind, "stored": str(copy), **settings})
         assert result["first"] == 4
         np.testing.assert_allclose(result["losses"], alone[which]["losses"], rtol=1e-5)
+
+
+def test_checkpoint_of_prefixes_beside_a_model_in_parts_is_one_file_that_any_number_reads(tmp_path):
+    stored = tmp_path / "stored"
+    settings = {"prepare": prefix, "save_every_steps": 3, "learning_rate": 0.1}
+    (expected,) = run(1, tmp_path, {"kind": "ddp", **settings})
+    assert run(2, tmp_path, {"kind": "fsdp", "stored": str(stored), "on_step": stop_after_4, **settings}) == [
+        {"error": "Stop"}
+    ]
+    (written,) = stored.iterdir()
+    assert [path.name for path in written.glob("shard-*")] == ["shard-00000-of-00001.safetensors"]
+    for n, kind in ((1, "ddp"), (2, "fsdp")):
+        copy = tmp_path / f"{n}-{kind}"
+        shutil.copytree(written, copy / written.name)
+        (result,) = run(n, tmp_path, {"kind": kind, "stored": str(copy), **settings})
+        assert result["first"] == 4
+        np.testing.assert_allclose(result["losses"], expected["losses"], rtol=1e-5)
 
 
 def test_checkpoint_of_one_process_is_read_by_two_with_a_part_each(alone, tmp_path):

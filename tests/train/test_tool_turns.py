@@ -8,7 +8,7 @@ import pytest
 
 from raysft.train.chat import IGNORED, check_template, encode
 from raysft.train.tool_turns import as_told
-from tests.train.test_chat_templates import make_byte_tokenizer
+from tests.fixtures.chat_formats import make_byte_tokenizer
 
 TOOLS = [{"name": "weather", "description": "天气", "parameters": {"type": "object"}}]
 CALL = {"name": "weather", "arguments": {"city": "北京", "days": 2}}
