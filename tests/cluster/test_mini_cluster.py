@@ -15,7 +15,9 @@ import psutil
 import pytest
 
 from cluster import mini_cluster
-from cluster.mini_cluster import Cluster, ClusterError, ProcessId
+from cluster.mini_cluster import ClusterError
+from cluster.processes import ProcessId, alive, process_id, tree
+from cluster.record import Cluster, ensure_token, read, session_folder, write
 
 WAIT_FOR_EVER = "import signal; signal.pause()"
 SPAWN_AND_WAIT = (
@@ -43,27 +45,27 @@ def is_gone(pid: int) -> bool:
 
 
 def record(folder: Path, *processes: ProcessId) -> None:
-    mini_cluster.write(folder, Cluster("127.0.0.1:1", "http://127.0.0.1:2", "token", "tmp", 8, processes))
+    write(folder, Cluster("127.0.0.1:1", "http://127.0.0.1:2", "token", "tmp", 8, processes))
 
 
 def test_token_first_use_is_made_readable_by_owner_alone(tmp_path: Path) -> None:
-    path = mini_cluster.ensure_token(tmp_path)
+    path = ensure_token(tmp_path)
     assert len(path.read_text()) == 64
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_token_second_use_is_kept(tmp_path: Path) -> None:
-    first = mini_cluster.ensure_token(tmp_path).read_text()
-    assert mini_cluster.ensure_token(tmp_path).read_text() == first
+    first = ensure_token(tmp_path).read_text()
+    assert ensure_token(tmp_path).read_text() == first
 
 
 def test_session_folder_long_checkout_path_leaves_room_for_socket_names(tmp_path: Path) -> None:
-    folder = mini_cluster.session_folder(tmp_path / ("x" * 200))
+    folder = session_folder(tmp_path / ("x" * 200))
     assert len(folder) + len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") < 107
 
 
 def test_session_folder_two_checkouts_get_two(tmp_path: Path) -> None:
-    assert mini_cluster.session_folder(tmp_path / "a") != mini_cluster.session_folder(tmp_path / "b")
+    assert session_folder(tmp_path / "a") != session_folder(tmp_path / "b")
 
 
 def test_environment_of_another_cluster_is_not_inherited(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_up_when_ray_start_fails_shows_its_log_and_records_nothing(
     monkeypatch.setattr(mini_cluster, "start_command", lambda *_: failing)
     with pytest.raises(ClusterError, match="no memory left"):
         mini_cluster.up(tmp_path, cpus=8)
-    assert mini_cluster.read(tmp_path) is None
+    assert read(tmp_path) is None
 
 
 def test_down_without_a_cluster_ends_nothing(tmp_path: Path) -> None:
@@ -107,18 +109,18 @@ def test_down_ends_recorded_process_and_its_descendants(
     tmp_path: Path, parent: tuple[subprocess.Popen[str], int]
 ) -> None:
     process, child = parent
-    record(tmp_path, mini_cluster.process_id(process.pid))
+    record(tmp_path, process_id(process.pid))
     assert mini_cluster.down(tmp_path) == 2
     assert is_gone(process.pid)
     assert is_gone(child)
-    assert mini_cluster.read(tmp_path) is None
+    assert read(tmp_path) is None
 
 
 def test_down_when_the_id_belongs_to_another_process_now_leaves_it_alone(
     tmp_path: Path, parent: tuple[subprocess.Popen[str], int]
 ) -> None:
     process, child = parent
-    record(tmp_path, ProcessId(process.pid, mini_cluster.process_id(process.pid).started - 100))
+    record(tmp_path, ProcessId(process.pid, process_id(process.pid).started - 100))
     assert mini_cluster.down(tmp_path) == 0
     assert not is_gone(process.pid)
     assert not is_gone(child)
@@ -137,9 +139,9 @@ def test_cluster_up_and_down_serves_token_holders_on_loopback_and_ends(tmp_path:
             assert mini_cluster.up(tmp_path, cpus=8) == cluster, "a second `up` finds the first one's"
             assert outer_addresses(cluster) == []
         finally:
-            processes = mini_cluster.tree(cluster.processes)
+            processes = tree(cluster.processes)
             assert mini_cluster.down(tmp_path) >= len(cluster.processes)
-        assert mini_cluster.alive(processes) == []
+        assert alive(processes) == []
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -150,7 +152,7 @@ def outer_addresses(cluster: Cluster) -> list[str]:
     """Addresses other than loopback that any of the cluster's processes listens on."""
     listening = [
         connection.laddr.ip
-        for process in mini_cluster.alive(mini_cluster.tree(cluster.processes))
+        for process in alive(tree(cluster.processes))
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
