@@ -228,8 +228,8 @@ def join_command(cluster: Cluster, name: str, shape: Shape, store: int) -> list[
         "object_store_memory": store,
         "dashboard_agent_listen_port": free_port(0),
         "node_manager_port": 0,
-        "include_log_monitor": False,  # the head's reads the logs of all: they lie in one folder
-        "temp_dir": cluster.temp_dir,
+        # its own: nodes that start side by side in one folder take the same names for their sockets
+        "temp_dir": f"{cluster.temp_dir}/{name.removeprefix('worker-')}",
     }
     return [sys.executable, "-m", "cluster.joining", json.dumps(settings)]
 

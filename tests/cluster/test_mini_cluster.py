@@ -61,7 +61,7 @@ def test_token_second_use_is_kept(tmp_path: Path) -> None:
 
 def test_session_folder_long_checkout_path_leaves_room_for_socket_names(tmp_path: Path) -> None:
     folder = session_folder(tmp_path / ("x" * 200))
-    assert len(folder) + len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") < 107
+    assert len(folder) + len("/100/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") < 107
 
 
 def test_session_folder_two_checkouts_get_two(tmp_path: Path) -> None:
