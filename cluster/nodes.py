@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 STORE_LIMIT_BYTES = 2 << 30
 STORE_SHARE = 0.3  # of the memory that is free, for the object stores of all nodes together; Ray's own share
@@ -63,9 +64,10 @@ def parse_shape(text: str, default: Shape) -> Shape:
 
 def _amount(text: str) -> float | None:
     try:
-        return float(text)
+        amount = float(text)
     except ValueError:
         return None
+    return amount if isfinite(amount) else -1.0  # refused as a negative one is
 
 
 def shapes_of(count: int, described: Sequence[str], default: Shape) -> tuple[Shape, ...]:

@@ -16,6 +16,7 @@ import pytest
 
 from cluster import mini_cluster
 from cluster.mini_cluster import ClusterError
+from cluster.nodes import Shape
 from cluster.processes import ProcessId, alive, process_id, tree
 from cluster.record import Cluster, ensure_token, read, session_folder, write
 
@@ -148,11 +149,73 @@ def test_cluster_up_and_down_serves_token_holders_on_loopback_and_ends(tmp_path:
         bystander.wait()
 
 
+def test_cluster_of_several_nodes_comes_goes_and_leaves_another_ray_alone(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "several"
+    shapes = [Shape(4, 1, {"generation": 1.0}, {"raysft-pool": "generation"}), Shape(4)]
+    try:
+        bystander = mini_cluster.up(other, cpus=8, dashboard_port=0)
+        cluster = mini_cluster.up(folder, cpus=8, dashboard_port=0, workers=shapes)
+        offered = resources(cluster)
+        assert offered.keys() == {"127.0.0.1", "worker-1", "worker-2"}
+        assert not {"CPU", "GPU"} & offered["127.0.0.1"].keys(), "the head has no work"
+        assert offered["worker-1"].items() >= {"CPU": 4.0, "GPU": 1.0, "generation": 1.0}.items()
+        assert "generation" not in offered["worker-2"]
+        labels = {n["node_name"]: n["labels"] for n in mini_cluster.living_nodes(cluster)}
+        assert labels["worker-1"]["raysft-pool"] == "generation"
+        assert outer_addresses(cluster) == []
+        with pytest.raises(ClusterError, match=r"another cluster runs at .* worker-2: cpus=4"):
+            mini_cluster.up(folder, cpus=8, workers=shapes[:1] * 3)
+
+        assert [w.name for w in mini_cluster.add_nodes(folder, [Shape(1)])] == ["worker-3"]
+        lost = cluster.workers[0].processes
+        assert mini_cluster.remove_node(folder, "worker-1", kill=True) >= len(lost)
+        assert alive(lost) == []
+        left = read(folder)
+        assert left is not None
+        assert [w.name for w in left.workers] == ["worker-2", "worker-3"]
+
+        every = tree(left.every_process)
+        assert mini_cluster.down(folder) >= len(every)
+        assert alive(every) == []
+        assert mini_cluster.answers(bystander)
+    finally:
+        mini_cluster.down(folder)
+        mini_cluster.down(other)
+
+
+def resources(cluster: Cluster) -> dict[str, dict[str, float]]:
+    """What each living node offers, by its name."""
+    return {n["node_name"]: n["resources_total"] for n in mini_cluster.living_nodes(cluster)}
+
+
+def test_nodes_added_to_no_cluster_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="no cluster runs; start one with"):
+        mini_cluster.add_nodes(tmp_path, [Shape(1)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["up", "--nodes", "0"], "nodes is 0; allowed: 1"),
+        (["up", "--nodes", "2", "--worker", "generation"], "allowed: NAME=AMOUNT or NAME=LABEL"),
+        (["up", "--nodes", "2", "--cpus", "2"], "cpus is 2; a cluster needs at least 8"),
+        (["remove-node", "worker-1"], "no worker 'worker-1' here"),
+    ],
+)
+def test_command_that_cannot_be_done_ends_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert mini_cluster.main(["--folder", str(tmp_path), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
 def outer_addresses(cluster: Cluster) -> list[str]:
     """Addresses other than loopback that any of the cluster's processes listens on."""
     listening = [
         connection.laddr.ip
-        for process in alive(tree(cluster.processes))
+        for process in alive(tree(cluster.every_process))
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
