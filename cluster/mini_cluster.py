@@ -40,6 +40,9 @@ LOOPBACK = "127.0.0.1"
 MIN_CPUS = 8  # with fewer logical CPUs, actor pools and their readers wait for each other for ever
 DASHBOARD_PORT = 8265
 START_LIMIT_S = 180.0  # a busy machine takes a minute, an idle one ten seconds
+# When the machine's memory runs out, Ray ends what a node runs. On a head without work that is jobs' drivers,
+# which hardly have any: the workers' nodes, on the same machine, see to it.
+HEAD_ALONE = {"RAY_memory_monitor_refresh_ms": "0"}
 HEAD_STORE_BYTES = 256 << 20  # of a head without work, for what drivers put there
 
 
@@ -95,6 +98,7 @@ def _start_head(folder: Path, cpus: int, dashboard_port: int, extra: Mapping[str
     gcs_port, dashboard_port = free_port(0), free_port(dashboard_port)
     temp_dir = session_folder(folder)
     log = folder / "ray_start.log"
+    extra = {**extra, **({} if cpus else HEAD_ALONE)}
     head = _launch(start_command(gcs_port, dashboard_port, cpus, temp_dir), token_path, extra, log)
     cluster = Cluster(
         gcs_address=f"{LOOPBACK}:{gcs_port}",
@@ -262,7 +266,7 @@ def wait_until_ready(head: subprocess.Popen[bytes], cluster: Cluster, log: Path)
     while time.monotonic() < deadline:
         if head.poll() is not None:
             raise ClusterError(f"ray start ended with {head.returncode}:\n{last_lines(log)}")
-        if answers(cluster):
+        if answers(cluster) and living_nodes(cluster):  # the dashboard is there before its node is
             return
         time.sleep(0.2)
     raise ClusterError(f"Ray was not ready after {START_LIMIT_S:.0f} s:\n{last_lines(log)}")
@@ -280,6 +284,8 @@ def wait_until_joined(cluster: Cluster, started: Mapping[str, tuple[subprocess.P
             process, log = started[name]
             if process.poll() is not None:
                 raise ClusterError(f"{name} ended with {process.returncode}:\n{last_lines(log)}")
+        if not alive(cluster.processes[:1]):
+            raise ClusterError(f"the head ended while {', '.join(sorted(missing))} joined")
         missing -= {node["node_name"] for node in living_nodes(cluster)}
         time.sleep(0.2)
     if missing:

@@ -6,7 +6,8 @@ The local run comes first: `raysft curate`, unless it is sealed already. Its sea
 augment stage are copied to a real S3 server (OpenStack Swift, from `make setup-swift`), so that both runs
 curate the same generation; a stage is known by its fingerprint, which neither machine nor path changes. The
 recipe is then submitted as a Ray job to a cluster of several nodes, with the run's root on that server. The
-curated ids of both must be the same. Whatever was started is ended. Exit status 0: all held; 1: it did not.
+curated ids of both must be the same. Whatever was started is ended. Exit status 0: all held; 1: it did
+not; 130: stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,11 +72,15 @@ class Asked:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     os.chdir(ROOT)  # paths in recipes are relative to it, here as in a job
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended then too
     try:
         same_rows(Asked(options.recipe, options.limit, options.train), options.nodes, options.cpus)
     except (CheckFailed, NoSwift, mini_cluster.ClusterError, recipes.RecipeError) as error:
         print(f"failed     {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped    the same command goes on with the local run", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -52,7 +52,7 @@ def recipe(tmp_path: Path) -> Recipe:
         tmp_path / "rows.jsonl", ([f"Describe the way from village {i} to town {i * 7}"] for i in range(ROWS))
     )
     llm = {"kind": "vllm", "model": model_folder(tmp_path / "llm"), "cpus": ENGINE_CPUS}
-    tree: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "run": "spread",
         "root": str(tmp_path / "runs"),
         "seed": 7,
@@ -68,7 +68,7 @@ def recipe(tmp_path: Path) -> Recipe:
         ],
     }
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return recipes.load(path)
 
 
