@@ -127,9 +127,9 @@ def test_run_spreads_to_nodes_that_join_and_survives_one_that_is_lost(
         run.wait()
 
     sealed = sealed_of(make_plan(recipe), Storage(recipe.run_root))
-    rows = rows_of(recipe, sealed)
-    assert len(set(rows["id"].to_pylist())) == len(rows) == ROWS
-    counts = sealed[-1].counts
+    counts, rows = sealed[-1].counts, rows_of(recipe, sealed)
     counts.check()
-    assert (counts.rows_in, counts.quarantined) == (ROWS, 0)
+    assert (counts.rows_in, counts.passed, counts.quarantined) == (ROWS, ROWS, 0)
+    assert counts.made_kept + counts.made_dropped == ROWS
+    assert len(set(rows["id"].to_pylist())) == len(rows) == 2 * ROWS
     assert requests_made(llm) <= ROWS + 8 * ROWS_PER_SHARD, "only what was under way there is asked again"
