@@ -89,7 +89,7 @@ cluster-up: setup ## several Ray nodes here: make cluster-up NODES=3 CPUS=8 GPUS
 cluster-down: down ## end the nodes that `make cluster-up` started, and no others
 
 cluster-test: setup setup-swift ## the demo on NODES nodes over a real S3 server: the same rows as a local run?
-	@$(BIN)/python -m cluster.mini_test --nodes $(NODES) --cpus $(CPUS) $(ARGS)
+	@$(BIN)/python -m cluster.mini_test --nodes $(NODES) $(ARGS)
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis benchmarks/.venvs

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from pathlib import Path
 import fsspec
 
 from cluster import mini_cluster
-from cluster.nodes import Shape
+from cluster.nodes import NodeError, Shape
 from cluster.record import Cluster, client_variables
 from raysft import recipe as recipes
 from raysft.recipe import Recipe
@@ -74,8 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)  # paths in recipes are relative to it, here as in a job
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended then too
     try:
-        same_rows(Asked(options.recipe, options.limit, options.train), options.nodes, options.cpus)
-    except (CheckFailed, NoSwift, mini_cluster.ClusterError, recipes.RecipeError) as error:
+        if options.nodes < 2:
+            raise NodeError(f"nodes is {options.nodes}; allowed: 2 or more, a head and its workers")
+        cpus = options.cpus or math.ceil(mini_cluster.MIN_CPUS / (options.nodes - 1))
+        workers = [Shape(cpus)] * (options.nodes - 1)
+        same_rows(Asked(options.recipe, options.limit, options.train), workers)
+    except (CheckFailed, NoSwift, NodeError, mini_cluster.ClusterError, recipes.RecipeError) as error:
         print(f"failed     {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -88,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mini_test", description="a recipe on a mini-cluster over S3")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="jobs/recipes/demo.yaml if unset")
     parser.add_argument("--nodes", type=int, default=3, help="the head and its workers together")
-    parser.add_argument("--cpus", type=int, default=mini_cluster.MIN_CPUS, help="logical CPUs of each worker")
+    parser.add_argument("--cpus", type=int, help="logical CPUs of each worker; if unset, 8 over all of them")
     parser.add_argument("--limit", type=int, help="a preview on N rows a source file, here and there")
     parser.add_argument("--no-train", action="store_false", dest="train", help="submit jobs/curate.py")
     return parser
 
 
-def same_rows(asked: Asked, nodes: int, cpus: int) -> int:
-    """Run the recipe here and on a cluster of so many nodes; returns the number of curated rows of both.
+def same_rows(asked: Asked, workers: Sequence[Shape]) -> int:
+    """Run the recipe here and on a cluster of these workers; returns the number of curated rows of both.
 
     Raises:
         CheckFailed: a run failed, generated anew, or kept other rows.
@@ -111,7 +116,7 @@ def same_rows(asked: Asked, nodes: int, cpus: int) -> int:
         remote = Storage(f"{root}/{plan.recipe.settings.run}")
         tell("S3", f"OpenStack Swift at {server.endpoint}, the run is {remote.uri()}")
         shared = share(local, remote, generation(plan, sealed_of(plan, local)))
-        cluster = mini_cluster.up(FOLDER, cpus, 0, [Shape(cpus)] * (nodes - 1))
+        cluster = mini_cluster.up(FOLDER, 0, 0, workers)
         stack.callback(mini_cluster.down, FOLDER)
         told = ", ".join(f"{worker.name} {worker.shape}" for worker in cluster.workers)
         tell("cluster", f"{cluster.gcs_address}: a head without work, {told}")
