@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise NodeError(f"nodes is {options.nodes}; allowed: 2 or more, a head and its workers")
         cpus = options.cpus or math.ceil(mini_cluster.MIN_CPUS / (options.nodes - 1))
         workers = [Shape(cpus)] * (options.nodes - 1)
-        same_rows(Asked(options.recipe, options.limit, options.train), workers)
+        same_rows(Asked(options.recipe, options.limit, options.train), workers, options.folder)
     except (CheckFailed, NoSwift, NodeError, mini_cluster.ClusterError, recipes.RecipeError) as error:
         print(f"failed     {error}", file=sys.stderr)
         return 1
@@ -96,11 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cpus", type=int, help="logical CPUs of each worker; if unset, 8 over all of them")
     parser.add_argument("--limit", type=int, help="a preview on N rows a source file, here and there")
     parser.add_argument("--no-train", action="store_false", dest="train", help="submit jobs/curate.py")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the cluster is recorded")
     return parser
 
 
-def same_rows(asked: Asked, workers: Sequence[Shape]) -> int:
-    """Run the recipe here and on a cluster of these workers; returns the number of curated rows of both.
+def same_rows(asked: Asked, workers: Sequence[Shape], folder: Path = FOLDER) -> int:
+    """Run the recipe here and on a cluster of these workers, recorded in `folder`; returns the number of
+    curated rows of both.
 
     Raises:
         CheckFailed: a run failed, generated anew, or kept other rows.
@@ -108,16 +110,16 @@ def same_rows(asked: Asked, workers: Sequence[Shape]) -> int:
     plan = make_plan(asked.load())
     local = local_run(asked, plan)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raysft-swift-")))
-        server = stack.enter_context(serving(folder))
+        objects = stack.enter_context(tempfile.TemporaryDirectory(prefix="raysft-swift-"))
+        server = stack.enter_context(serving(Path(objects)))
         os.environ.update(variables(server))
         fsspec.filesystem("s3").mkdir(BUCKET)
         root = f"s3://{BUCKET}/runs"
         remote = Storage(f"{root}/{plan.recipe.settings.run}")
         tell("S3", f"OpenStack Swift at {server.endpoint}, the run is {remote.uri()}")
         shared = share(local, remote, generation(plan, sealed_of(plan, local)))
-        cluster = mini_cluster.up(FOLDER, 0, 0, workers)
-        stack.callback(mini_cluster.down, FOLDER)
+        stack.callback(mini_cluster.down, folder)
+        cluster = mini_cluster.up(folder, 0, 0, workers)
         told = ", ".join(f"{worker.name} {worker.shape}" for worker in cluster.workers)
         tell("cluster", f"{cluster.gcs_address}: a head without work, {told}")
         submit(cluster, asked, root, variables(server))
