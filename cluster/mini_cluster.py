@@ -17,20 +17,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shlex
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from cluster.dashboard import answers, living_nodes
 from cluster.nodes import NodeError, Shape, parse_shape, shapes_of, store_bytes
 from cluster.processes import alive, process_id, terminate, tree
 from cluster.record import Cluster, Worker, client_variables, ensure_token, read, session_folder, write
@@ -39,6 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"
 MIN_CPUS = 8  # with fewer logical CPUs, actor pools and their readers wait for each other for ever
 DASHBOARD_PORT = 8265
+# Ray's workers take ports below, and the system gives those above to whoever asks for any: between looking
+# for a free port there and Ray's listening on it, another server may take it.
+PORTS = range(20_000, 32_768)
 START_LIMIT_S = 180.0  # a busy machine takes a minute, an idle one ten seconds
 # When the machine's memory runs out, Ray ends what a node runs. On a head without work that is jobs' drivers,
 # which hardly have any: the workers' nodes, on the same machine, see to it.
@@ -247,8 +249,8 @@ def environment(base: Mapping[str, str], token_path: Path) -> dict[str, str]:
 
 
 def free_port(preferred: int) -> int:
-    """`preferred` if nothing listens there, else a port the system gives (0 always asks the system)."""
-    for port in (preferred, 0):
+    """`preferred` if nothing listens there, else one of `PORTS` (always so for 0)."""
+    for port in (*filter(None, [preferred]), *random.sample(PORTS, 100)):
         with socket.socket() as probe:
             # without this, a port is "taken" for a minute after its last server ended
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -256,7 +258,7 @@ def free_port(preferred: int) -> int:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise ClusterError("no free port on the loopback interface")
 
 
@@ -291,34 +293,6 @@ def wait_until_joined(cluster: Cluster, started: Mapping[str, tuple[subprocess.P
     if missing:
         told = "\n".join(last_lines(started[name][1]) for name in sorted(missing))
         raise ClusterError(f"{', '.join(sorted(missing))} not there after {START_LIMIT_S:.0f} s:\n{told}")
-
-
-def living_nodes(cluster: Cluster) -> list[dict[str, Any]]:
-    """The nodes that Ray takes for alive, as its state API tells them; none if it does not answer."""
-    try:
-        with _ask(cluster, "/api/v0/nodes?limit=1000") as response:
-            found = json.load(response)["data"]["result"]["result"]
-    except (urllib.error.URLError, OSError):
-        return []
-    return [node for node in found if node["state"] == "ALIVE"]
-
-
-def answers(cluster: Cluster) -> bool:
-    """Whether the cluster's job server answers a caller that has the token."""
-    try:
-        with _ask(cluster, "/api/jobs/") as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _ask(cluster: Cluster, path: str) -> Any:
-    token = Path(cluster.token_path).read_text()
-    request = urllib.request.Request(
-        f"{cluster.dashboard}{path}", headers={"Authorization": f"Bearer {token}"}
-    )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return direct.open(request, timeout=5)
 
 
 def last_lines(log: Path, n: int = 20) -> str:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from cluster import mini_cluster
+from cluster.dashboard import answers, living_nodes
 from cluster.mini_cluster import ClusterError
 from cluster.nodes import Shape
 from cluster.processes import ProcessId, alive, process_id, tree
@@ -132,7 +133,7 @@ def test_cluster_up_and_down_serves_token_holders_on_loopback_and_ends(tmp_path:
     try:
         cluster = mini_cluster.up(tmp_path, cpus=8, dashboard_port=0)
         try:
-            assert mini_cluster.answers(cluster)
+            assert answers(cluster)
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
                     f"{cluster.dashboard}/api/jobs/", timeout=10
@@ -160,7 +161,7 @@ def test_cluster_of_several_nodes_comes_goes_and_leaves_another_ray_alone(tmp_pa
         assert not {"CPU", "GPU"} & offered["127.0.0.1"].keys(), "the head has no work"
         assert offered["worker-1"].items() >= {"CPU": 4.0, "GPU": 1.0, "generation": 1.0}.items()
         assert "generation" not in offered["worker-2"]
-        labels = {n["node_name"]: n["labels"] for n in mini_cluster.living_nodes(cluster)}
+        labels = {n["node_name"]: n["labels"] for n in living_nodes(cluster)}
         assert labels["worker-1"]["raysft-pool"] == "generation"
         assert outer_addresses(cluster) == []
         with pytest.raises(ClusterError, match=r"another cluster runs at .* worker-2: cpus=4"):
@@ -177,7 +178,7 @@ def test_cluster_of_several_nodes_comes_goes_and_leaves_another_ray_alone(tmp_pa
         every = tree(left.every_process)
         assert mini_cluster.down(folder) >= len(every)
         assert alive(every) == []
-        assert mini_cluster.answers(bystander)
+        assert answers(bystander)
     finally:
         mini_cluster.down(folder)
         mini_cluster.down(other)
@@ -185,7 +186,7 @@ def test_cluster_of_several_nodes_comes_goes_and_leaves_another_ray_alone(tmp_pa
 
 def resources(cluster: Cluster) -> dict[str, dict[str, float]]:
     """What each living node offers, by its name."""
-    return {n["node_name"]: n["resources_total"] for n in mini_cluster.living_nodes(cluster)}
+    return {n["node_name"]: n["resources_total"] for n in living_nodes(cluster)}
 
 
 def test_nodes_added_to_no_cluster_are_refused(tmp_path: Path) -> None:
