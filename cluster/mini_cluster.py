@@ -41,7 +41,7 @@ DASHBOARD_PORT = 8265
 # Ray's workers take ports below, and the system gives those above to whoever asks for any: between looking
 # for a free port there and Ray's listening on it, another server may take it.
 PORTS = range(20_000, 32_768)
-START_LIMIT_S = 180.0  # a busy machine takes a minute, an idle one ten seconds
+START_LIMIT_S = 180.0  # a machine with much else to do takes more than a minute
 # When the machine's memory runs out, Ray ends what a node runs. On a head without work that is jobs' drivers,
 # which hardly have any: the workers' nodes, on the same machine, see to it.
 HEAD_ALONE = {"RAY_memory_monitor_refresh_ms": "0"}
