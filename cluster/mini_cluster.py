@@ -342,6 +342,10 @@ def _up(options: argparse.Namespace) -> None:
         raise NodeError(
             f"nodes is {options.nodes}; allowed: 1 for one node, 2 or more for a head and workers"
         )
+    if options.nodes == 1 and options.gpus:
+        raise NodeError(
+            f"gpus is {options.gpus} and nodes 1; allowed: logical GPUs on workers, from 2 nodes on"
+        )
     default = Shape(options.cpus, options.gpus)
     shapes = shapes_of(options.nodes - 1, options.worker, default)
     cluster = up(options.folder, options.cpus, options.dashboard_port, shapes)

@@ -198,6 +198,7 @@ def test_nodes_added_to_no_cluster_are_refused(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (["up", "--nodes", "0"], "nodes is 0; allowed: 1"),
+        (["up", "--nodes", "1", "--gpus", "2"], "gpus is 2 and nodes 1; allowed: logical GPUs on workers"),
         (["up", "--nodes", "2", "--worker", "generation"], "allowed: NAME=AMOUNT or NAME=LABEL"),
         (["up", "--nodes", "2", "--cpus", "2"], "cpus is 2; a cluster needs at least 8"),
         (["remove-node", "worker-1"], "no worker 'worker-1' here"),
