@@ -45,6 +45,7 @@ RECIPE = ROOT / "jobs" / "recipes" / "demo.yaml"
 FOLDER = ROOT / ".ray" / "test"  # beside the record of a cluster that `make cluster-up` started
 BUCKET = "mini-test"
 RUN_LIMIT_S = 3600.0  # of the local run, and of the job
+STOP_S = 30.0
 
 
 class CheckFailed(RuntimeError):
@@ -148,15 +149,24 @@ def local_run(asked: Asked, plan: Plan) -> Storage:
 
 
 def _bounded(command: Sequence[str], environment: dict[str, str], what: str) -> int:
-    """Run a command whose output goes to the terminal; its exit status is for the caller to judge.
+    """Run a command whose output goes to the terminal; its exit status is for the caller to judge. One that
+    is not waited for any longer is asked to stop, and killed `STOP_S` later.
 
     Raises:
         CheckFailed: it took longer than `RUN_LIMIT_S`.
     """
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
-        return subprocess.run(command, cwd=ROOT, env=environment, timeout=RUN_LIMIT_S, check=False).returncode
+        return process.wait(RUN_LIMIT_S)
     except subprocess.TimeoutExpired:
         raise CheckFailed(f"{what} had not ended after {RUN_LIMIT_S:.0f} s") from None
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def generation(plan: Plan, sealed: Sequence[Manifest]) -> list[Manifest]:
