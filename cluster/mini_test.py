@@ -143,7 +143,9 @@ def local_run(asked: Asked, plan: Plan) -> Storage:
     if len(sealed_of(plan, storage)) < len(plan.all_passes) or not storage.exists(MARKER):
         tell("local run", f"raysft curate {' '.join(asked.arguments)}")
         command = [sys.executable, "-m", "raysft.cli", "curate", *asked.arguments]
-        _bounded(command, dict(os.environ), "the local run")
+        status = _bounded(command, dict(os.environ), "the local run")
+        if status or not storage.exists(MARKER):
+            raise CheckFailed(f"the local run ended with {status}; the same command goes on with it")
     tell("local run", f"{len(read_curated(storage)):,} curated rows in {storage.uri()}")
     return storage
 

@@ -175,3 +175,12 @@ def test_recipe_on_three_nodes_over_s3_keeps_the_rows_of_the_local_run(tmp_path:
     assert read(tmp_path / "ray") is None, "the cluster is gone"
     status = json.loads((tmp_path / "runs" / "small" / "status.json").read_text())
     assert status["state"] == "succeeded"
+
+
+def test_local_run_that_fails_ends_the_command_with_its_status(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, ["curate.rules"])
+    (tmp_path / "rows.jsonl").write_text("not JSON\n")
+    done = command(["--recipe", str(path), "--no-train", "--folder", str(tmp_path / "ray")])
+    assert done.returncode == 1
+    assert "the local run ended with" in done.stderr
+    assert "Traceback" not in done.stderr
