@@ -68,7 +68,7 @@ class Asked:
         return [str(named), *(["--limit", str(self.limit)] if self.limit else [])]
 
     def load(self) -> Recipe:
-        return recipes.load(self.recipe, limit=self.limit)
+        return recipes.load(self.recipe, limit=self.limit, looks=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from cluster import mini_test
-from cluster.mini_test import CheckFailed, compare, generation, share
+from cluster.mini_test import Asked, CheckFailed, compare, generation, local_run, share
 from cluster.record import read
 from raysft import recipe as recipes
 from raysft.runtime.curated import FOLDER, MARKER
@@ -177,10 +178,20 @@ def test_recipe_on_three_nodes_over_s3_keeps_the_rows_of_the_local_run(tmp_path:
     assert status["state"] == "succeeded"
 
 
-def test_local_run_that_fails_ends_the_command_with_its_status(tmp_path: Path) -> None:
+def test_recipe_whose_source_is_not_there_ends_the_command_before_anything_starts(tmp_path: Path) -> None:
     path = recipe_file(tmp_path, ["curate.rules"])
-    (tmp_path / "rows.jsonl").write_text("not JSON\n")
-    done = command(["--recipe", str(path), "--no-train", "--folder", str(tmp_path / "ray")])
+    (tmp_path / "rows.jsonl").unlink()
+    done = command(["--recipe", str(path), "--folder", str(tmp_path / "ray")])
     assert done.returncode == 1
-    assert "the local run ended with" in done.stderr
+    assert "rows.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_local_run_that_fails_is_told_with_its_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(recipe_file(tmp_path, ["curate.rules"]))
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(CheckFailed, match="the local run ended with 1"):
+        local_run(asked, make_plan(asked.load()))
