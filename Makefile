@@ -15,11 +15,16 @@ STAMP := $(VENV)/.installed-$(shell cat $(PINS) pyproject.toml | cksum | tr ' ' 
 SWIFT_VENV := .venv-swift
 SWIFT_STAMP := $(SWIFT_VENV)/.installed-$(shell cksum < requirements/swift.txt | tr ' ' '-')
 PYTEST ?= --durations=15
+NODES ?= 3
+CPUS ?= 8
+GPUS ?= 0
+WORKERS ?=
 
-.PHONY: help setup setup-swift demo yardstick test lint types format bench up down submit logs stop clean
+.PHONY: help setup setup-swift demo yardstick test lint types format bench up down submit logs stop clean \
+  cluster-up cluster-down cluster-test
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned dependencies and the command .venv/bin/raysft
 
@@ -86,6 +91,15 @@ logs: ## print a job's log, to its end if it runs: make logs [JOB=NAME] [ADDRESS
 
 stop: ## end a job; submitting its recipe again goes on from there: make stop [JOB=NAME] [ADDRESS=URL]
 	@$(BIN)/python -m cluster.jobs stop $(JOB) $(if $(ADDRESS),--address "$(ADDRESS)")
+
+cluster-up: setup ## several Ray nodes here: make cluster-up NODES=3 CPUS=8 GPUS=0 WORKERS="generation=1 scoring=1"
+	@$(BIN)/python -m cluster.mini_cluster up --nodes $(NODES) --cpus $(CPUS) --gpus $(GPUS) \
+	  $(foreach worker,$(WORKERS),--worker $(worker))
+
+cluster-down: down ## end the nodes that `make cluster-up` started, and no others
+
+cluster-test: setup setup-swift ## the demo on NODES nodes over a real S3 server: the same rows as a local run?
+	@$(BIN)/python -m cluster.mini_test --nodes $(NODES) $(ARGS)
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis benchmarks/.venvs

@@ -180,13 +180,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     from tests.fixtures import swift
 
-    programs = swift.installed()
-    if programs is None:
-        print("error: OpenStack Swift is not installed: make setup-swift", file=sys.stderr)
-        return 1
-    with tempfile.TemporaryDirectory(prefix="raysft-swift-") as folder:
-        server = swift.SwiftServer(programs, Path(folder))
-        server.start()
+    with (
+        tempfile.TemporaryDirectory(prefix="raysft-swift-") as folder,
+        swift.serving(Path(folder)) as server,
+    ):
         proxy = CountingProxy(server.endpoint)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         try:
@@ -195,7 +192,6 @@ def main(argv: list[str] | None = None) -> int:
             few, many = (operations(n, proxy, bucket) for n in (FEW, MANY))
         finally:
             proxy.shutdown()
-            server.stop()
     result = {
         "name": "object_operations",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
