@@ -192,15 +192,16 @@ def main(argv: list[str] | None = None) -> int:
             few, many = (operations(n, proxy, bucket) for n in (FEW, MANY))
         finally:
             proxy.shutdown()
+    stages = slopes(few, many)
     result = {
         "name": "object_operations",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": harness.machine(),
         "work_shards": [FEW, MANY],
-        "stages": slopes(few, many),
+        "stages": stages,
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")
-    for stage, told in result["stages"].items():
+    for stage, told in stages.items():
         print(f"{stage:<22} a shard {told['a_shard']}  a run {told['a_run']}")
     return 0
 

@@ -137,7 +137,7 @@ class _Patient(io.RawIOBase):
 
 
 @contextmanager
-def open_file(uri: str) -> Iterator[io.BufferedReader]:
+def open_file(uri: str) -> Iterator[io.BufferedReader[Any]]:
     """A file to be read, of this machine or of a store.
 
     Raises:
@@ -150,7 +150,7 @@ def open_file(uri: str) -> Iterator[io.BufferedReader]:
 
 
 @contextmanager
-def opened(fs: Any, path: str, uri: str) -> Iterator[io.BufferedReader]:
+def opened(fs: Any, path: str, uri: str) -> Iterator[io.BufferedReader[Any]]:
     """`open_file` where the file system is at hand."""
     if is_local(fs):
         with open(path, "rb") as file:
