@@ -14,8 +14,9 @@ from torch._dynamo.utils import counters
 from raysft.train.checkpoint import FolderCheckpoints
 from raysft.train.compiled import NoCompiler, compiled_layers
 from raysft.train.export import save
-from raysft.train.loop import padded, train
+from raysft.train.loop import train
 from raysft.train.loss import label_nll
+from raysft.train.micro_batches import padded
 from raysft.train.pack import collate
 from tests.train.tiny import make_config, make_rows, make_tiny
 
