@@ -16,7 +16,7 @@ from raysft import executor
 from raysft import stage as stages
 from raysft.augment.evolve import OPERATIONS
 from raysft.recipe import Recipe
-from raysft.runtime.capacity import Capacity
+from raysft.runtime.capacity import Capacity, Nodes
 from raysft.runtime.manifest import Manifest
 from raysft.runtime.passes import Pass
 from raysft.runtime.plan import make_plan
@@ -274,7 +274,7 @@ def ran(request: pytest.FixtureRequest, local_ray: Capacity, tmp_path_factory: p
     entries = [{name: {**config, "rows_per_shard": cut.rows_per_shard}} for name, config in CASES.items()]
     engines = fake_engines(folder, cut.replicas)
     recipe = recipe_of(folder, sources(folder), entries, engines=engines, seed=SEED)
-    has = replace(local_ray, cpus=float(cut.cpus))
+    has = replace(local_ray, nodes=(Nodes(cut.cpus, 0),))
     manifests, said = execute(recipe, has)
     return Ran(recipe, make_plan(recipe).passes, manifests, said)
 
