@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysft.runtime.capacity import Capacity
+from raysft.runtime.capacity import Capacity, Nodes
 from tests.fixtures.conversations import marks
 from tests.fixtures.runs import execute, fake_engines, recipe_of, rows_of, write_conversations
 
@@ -63,7 +63,7 @@ def decided(
     ]
     engines = fake_engines(folder, workers)
     recipe = recipe_of(folder, files(folder / "rows", order), entries, engines=engines)
-    manifests, _ = execute(recipe, replace(local_ray, cpus=float(workers + 1)))
+    manifests, _ = execute(recipe, replace(local_ray, nodes=(Nodes(workers + 1, 0),)))
     return marks(rows_of(recipe, manifests))
 
 
