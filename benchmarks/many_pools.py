@@ -51,7 +51,7 @@ def pools_on_ray(rows: int) -> Work:
         sealed = run.execute()
         begin = stub_llm.ready_of(Path(folder))[0]
         harness.measured_between(begin, clock.last)
-        tokens = [sum(record.tokens for record in m.shards) for m in sealed[1:]]
+        tokens = [sum(record.usage.tokens_in for record in m.shards) for m in sealed[1:]]
     return _work(rows, clock.last - begin, tokens)
 
 

@@ -67,7 +67,7 @@ def test_run_on_ray_tells_rows_drops_tokens_and_busy_seconds(local_ray: Capacity
     assert found["ray_raysft_rows_total"] == rows
     dropped = {rule: n for (rule, _), n in found["ray_raysft_dropped_rows_total"].items()}
     assert dropped == {"exact_duplicate": 6}
-    generated = sum(record.tokens for manifest in manifests for record in manifest.shards)
+    generated = sum(record.usage.tokens_out for manifest in manifests for record in manifest.shards)
     assert found["ray_raysft_tokens_total"]["llm", "generated"] == generated > 0
     assert found["ray_raysft_engine_seconds_total"]["cpu", "llm", "busy"] > 0
 
