@@ -40,6 +40,7 @@ from raysft.runtime.plan import Plan
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import BARRIER, read_marker
 from raysft.sample import digest
+from raysft.stores.failures import StoreError
 
 SHARED = "shared"
 ABOUT = "_shared.json"
@@ -187,7 +188,7 @@ def unreachable(cache: str | None) -> list[str]:
         return []
     try:
         return preflight.not_writable(Storage(cache), "cache")
-    except (ImportError, ValueError) as error:  # fsspec does not know the protocol, or lacks its package
+    except StoreError as error:  # its scheme is not known, its package or its bucket is not there
         return [f"cache {cache}: cannot be used: {error}"]
 
 

@@ -124,11 +124,12 @@ def test_finish_export_writes_a_card_of_what_the_run_knows(run: Any, folder: Any
     assert "runs/x" not in card
 
 
-def test_finish_export_names_the_base_as_the_recipe_does(run: Any, folder: Any) -> None:
-    path = folder("lora")
-    finish_export(*run, config_of("s3://bucket/base", "lora"), "demo", path, OUTCOME)
+def test_finish_export_names_the_base_as_the_recipe_does(run: Any, folder: Any, base: Path, s3: S3) -> None:
+    path, uri = folder("lora"), f"{s3.uri}/base"
+    Storage(uri).upload(Path(base), "")
+    finish_export(*run, config_of(uri, "lora"), "demo", path, OUTCOME)
     config = json.loads((path / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "s3://bucket/base"
+    assert config["base_model_name_or_path"] == uri
 
 
 def test_finish_export_of_a_broken_folder_fails(run: Any, folder: Any, base: Path) -> None:
