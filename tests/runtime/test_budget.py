@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 from raysft.costs import Budget, Prices
+from raysft.engines.protocol import Completion, Request
+from raysft.engines.spec import Engine
 from raysft.recipe import Recipe
 from raysft.runtime import driver
 from raysft.runtime.budget import OverBudget, Watch, cost_of, reached
@@ -26,7 +30,7 @@ from raysft.runtime.storage import Storage
 from tests.fixtures.engines import build_fake, texts_seen
 from tests.fixtures.runs import by_id, execute, fake_engines, recipe_of, rows_of, write_conversations
 
-QUESTIONS = [(f"Describe the year {1900 + n} in a few words, please.",) for n in range(16)]
+QUESTIONS = [(f"Describe the year {1900 + n} in a few words, please.",) for n in range(64)]
 PRICES = Prices(
     gpu_hour=2.0,
     cpu_hour=0.5,
@@ -79,6 +83,19 @@ def small_run(folder: Path, name: str, **settings: Any) -> Recipe:
     return recipe_of(folder, [source], stages, run=name, engines=engines, **settings)
 
 
+def build_slow(spec: Engine) -> Any:
+    """A fake whose calls take so long that the driver hears of the first ones before the last begin."""
+    engine = build_fake(spec)
+    answer = engine.generate
+
+    def generate(requests: Sequence[Request]) -> list[Completion]:
+        time.sleep(0.2)
+        return answer(requests)
+
+    engine.generate = generate
+    return engine
+
+
 def watched(recipe: Recipe, has: Capacity) -> list[Manifest]:
     """Run a recipe's stages with fake engines, looking at the budget after every work shard."""
     storage = Storage(recipe.run_root)
@@ -89,7 +106,7 @@ def watched(recipe: Recipe, has: Capacity) -> list[Manifest]:
         lambda: contextlib.nullcontext(has),
         progress,
         Status(storage, recipe.settings.run),
-        build_engine=build_fake,
+        build_engine=build_slow,
         watch=Watch(storage, recipe.budget, recipe.prices, look_s=0),
     )
 
