@@ -24,7 +24,7 @@ NO_RECOMPUTING: Layout = {"gradient_checkpointing": False}
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "ours": tuple(
         {"context_length": length, "rows_per_micro_batch": rows}
-        for length, rows in ((1024, 1), (1024, 2), (1024, 4), (1024, 8), (2048, 1), (4096, 1))
+        for length, rows in ((1024, 1), (1024, 2), (1024, 4), (2048, 1), (4096, 1))
     ),
     "trl_padded": tuple({**NO_RECOMPUTING, "per_device_train_batch_size": n} for n in (1, 2, 4, 8, 16, 32)),
     "trl_packed": tuple(
