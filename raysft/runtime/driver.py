@@ -35,7 +35,6 @@ from raysft.runtime.stage_cache import StageCache, cache_of, places
 from raysft.runtime.status import Status
 from raysft.runtime.storage import Storage
 from raysft.runtime.work import WorkShard, read_fitted
-from raysft.stage import Fit
 
 EARLY_CHECK_ROWS = 1000
 WAVE = 50_000
@@ -213,10 +212,8 @@ class Run:
     def _run_barriers(self, p: Pass, shards: Sequence[WorkShard]) -> list[WorkShard]:
         """Run a pass's barrier. One CPU is told of for its time, and of an engine that it fits with all."""
         started = time.monotonic()
-        fits = [step for step in (p.steps[i] for i in p.barriers) if isinstance(step, stages.Fit)]
-        named = {getattr(p.config, step.engine) for step in fits if step.engine} - {None}
         with ExitStack() as stack:
-            for name in named:
+            for name in fitting_engines(p):
                 spec = self.recipe.engines[name]
                 held = (ledger.ENGINE, name, spec.cpus, spec.gpus)
                 stack.enter_context(ledger.told(self.storage, self.watch.session, *held))
@@ -338,10 +335,12 @@ def start(
         return run.sealed
 
 
+def fitting_engines(p: Pass) -> list[str]:
+    """Names of the engines that a pass's barrier asks."""
+    fits = [step for step in (p.steps[i] for i in p.barriers) if isinstance(step, stages.Fit)]
+    return [name for name in dict.fromkeys(getattr(p.config, s.engine) for s in fits if s.engine) if name]
+
+
 def barrier_wants(p: Pass, engines: Mapping[str, Engine]) -> list[Want]:
-    """What a pass's barrier needs: a CPU for its tasks, and a place for each engine that a `Fit` asks."""
-    named = [
-        step.engine for step in (p.steps[i] for i in p.barriers) if isinstance(step, Fit) and step.engine
-    ]
-    used = dict.fromkeys(getattr(p.config, name) for name in named)
-    return [*(replace(want_of(name, engines[name]), count=1) for name in used if name), ONE_CPU]
+    """What a pass's barrier needs: a CPU for its tasks, and a place for each engine that it asks."""
+    return [*(replace(want_of(name, engines[name]), count=1) for name in fitting_engines(p)), ONE_CPU]
